@@ -1,0 +1,4 @@
+from tureen.client.grpc import AsyncGrpcRewardClient, GrpcRewardClient
+from tureen.client.http import AsyncRewardClient, RewardClient
+
+__all__ = ["AsyncGrpcRewardClient", "AsyncRewardClient", "GrpcRewardClient", "RewardClient"]

@@ -1,0 +1,1 @@
+"""Queue, batches, backends, ensemble: everything between a typed request and typed scores."""

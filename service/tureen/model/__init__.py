@@ -1,0 +1,1 @@
+"""The trained object and its file format (torch). Shared by training and serving."""
