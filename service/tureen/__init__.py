@@ -1,4 +1,4 @@
-"""Tureen: reward-model soups as a service. The base install is the client; nothing heavy is imported here."""
+"""Tureen: reward-model soups as a service. The base install is the client."""
 
 from tureen._version import __version__
 from tureen.client import AsyncRewardClient, RewardClient

@@ -1,9 +1,10 @@
 """The wire contract: what is asked and what is answered, the same in JSON, protobuf and Python.
 
-These dataclasses are at once the client's types, the HTTP schema and the engine's vocabulary; `wire` turns
-them into protobuf. They carry shape, not policy: limits are enforced where they are configured.
+These dataclasses are at once the client's types, the HTTP schema and the engine's vocabulary;
+`wire` turns them into protobuf. They carry shape, not policy: limits are enforced where they are
+configured.
 
-Times are integers in nanoseconds. Spans are half-open ranges of Unicode code points of the response.
+Times are integers in nanoseconds. Spans are half-open ranges of code points of the response.
 """
 
 from __future__ import annotations
@@ -61,8 +62,9 @@ class Message:
 class Sample:
     """One prompt with its evidence and the K responses to score.
 
-    Exactly one of `prompt` and `messages` is given; `messages` end before the response. `offsets` holds, for
-    each response, None or the caller's own token spans, ascending and disjoint; they ask for `token_rewards`.
+    Exactly one of `prompt` and `messages` is given; `messages` end before the response. `offsets`
+    holds, for each response, None or the caller's own token spans, ascending and disjoint; they ask
+    for `token_rewards`.
     """
 
     __pydantic_config__ = _STRICT
@@ -79,10 +81,11 @@ class ScoreOptions:
     """How to score; the same for score and rank.
 
     heads: subset of heads to compute; None is all of them.
-    weights: head -> weight of the aggregate, replacing the model's as a whole (a head left out weighs nothing).
+    weights: head -> weight of the aggregate, replacing the model's as a whole (a head left out
+    weighs nothing).
     aggregation: over the members; `mean` is the soup itself, one forward pass.
     penalty: λ of `uncertainty_weighted`, >= 0; 0 is 0.
-    uncertainty: compute the members and return their spread (implied by the two other aggregations).
+    uncertainty: compute the members and return their spread (the other aggregations imply it).
     segments: return segments. members: return each member's reward.
     """
 
@@ -114,8 +117,11 @@ class RankRequest(ScoreOptions, Sample):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeadScore:
-    """value: raw logit, never squashed. calibrated: (value − mean) / std of the head's `Calibration`.
-    std: population standard deviation of `calibrated` over the members, when they were computed."""
+    """What one head says of a response.
+
+    value: raw logit, never squashed. calibrated: (value − mean) / std of the head's `Calibration`.
+    std: population standard deviation of `calibrated` over the members, when they were computed.
+    """
 
     value: float
     calibrated: float
@@ -126,8 +132,9 @@ class HeadScore:
 class Segment:
     """A piece of the response, what one head says of it, and its share of the reward.
 
-    `reward` of all segments of a response adds up to `Score.reward`. Segments of a head tile the response.
-    For the segment named "penalty", which spans the response, `value` is the penalty and `reward` = −value.
+    `reward` of all segments of a response adds up to `Score.reward`. Segments of a head tile the
+    response. For the segment named "penalty", which spans the response, `value` is the penalty and
+    `reward` = −value.
     """
 
     head: str
@@ -151,9 +158,9 @@ class Uncertainty:
 class Score:
     """reward = Σ_h weight_h · calibrated_h − penalty. Nothing else.
 
-    members: each member's reward. token_rewards: one for each of the caller's offsets, adding up to reward.
-    tokens: tokens the model read, all windows and special tokens counted. truncated_tokens: tokens dropped
-    on request (`truncate`).
+    members: each member's reward. token_rewards: one for each of the caller's offsets, adding up
+    to reward. tokens: tokens the model read, all windows and special tokens counted.
+    truncated_tokens: tokens dropped on request (`truncate`).
     """
 
     reward: float
@@ -198,7 +205,7 @@ class Timings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreResponse:
-    """results: one a sample, in the order of the request. fingerprint: hash of the weights that spoke."""
+    """results: one a sample, in the order of the request. fingerprint: of the weights that spoke."""
 
     model: str
     fingerprint: str
@@ -210,7 +217,8 @@ class ScoreResponse:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RankResponse:
     """ranking: indices of the responses, best first (ties in the order given).
-    win_probability: (K, K); [i][j] is σ((rewardᵢ − rewardⱼ) / temperature), ½ on the diagonal."""
+    win_probability: (K, K); [i][j] is σ((rewardᵢ − rewardⱼ) / temperature), ½ on the diagonal.
+    """
 
     model: str
     fingerprint: str
@@ -225,7 +233,7 @@ class RankResponse:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calibration:
-    """calibrated = (value − mean) / std, fitted on a stated reference set after the soup is made."""
+    """calibrated = (value − mean) / std, fitted on a reference set after the soup is made."""
 
     mean: float = 0.0
     std: float = 1.0
@@ -249,9 +257,12 @@ class IngredientInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """max_input_tokens: of one window. max_windows: windows over the context a response may need.
+    """What the server takes.
+
+    max_input_tokens: of one window. max_windows: windows over the context a response may need.
     max_batch_tokens, max_batch_requests: of one device batch, padding included.
-    max_concurrent_requests: responses in flight. max_client_batch_size: responses in one request."""
+    max_concurrent_requests: responses in flight. max_client_batch_size: responses in one request.
+    """
 
     max_input_tokens: int
     max_windows: int
