@@ -205,7 +205,7 @@ class Timings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreResponse:
-    """results: one a sample, in the order of the request. fingerprint: of the weights that spoke."""
+    """results: one a sample, in the order of the request. fingerprint: of the weights."""
 
     model: str
     fingerprint: str

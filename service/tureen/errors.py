@@ -18,7 +18,8 @@
     └── ServiceUnreachable            raised by the client alone             (ConnectionError)
     MissingExtra (ImportError)        a package of an extra is not installed
 
-A message has three parts: what was given, what is allowed, what to do. An error is never turned into a number.
+A message has three parts: what was given, what is allowed, what to do. An error is never turned
+into a number.
 """
 
 from __future__ import annotations
@@ -154,7 +155,7 @@ class MissingExtra(ImportError):
 
     def __init__(self, feature: str, extra: str) -> None:
         super().__init__(
-            f"{feature} needs packages that are not installed: pip install 'tureen[{extra}]'"
+            f"{feature} needs packages that are missing: pip install 'tureen[{extra}]'"
         )
         self.feature, self.extra = feature, extra
 
@@ -184,7 +185,7 @@ ERRORS: dict[str, type[TureenError]] = {
 
 
 def from_info(info: ErrorInfo) -> TureenError:
-    """The exception an `ErrorInfo` stands for; a code this version does not know becomes `BackendFailure`."""
+    """The exception an `ErrorInfo` stands for; an unknown code becomes `BackendFailure`."""
     kind = ERRORS.get(info.code)
     if kind is None:
         return BackendFailure(f"{info.code}: {info.message}", field=info.field)
