@@ -144,7 +144,7 @@ class BackendFailure(TureenError):
 
 
 class ServiceUnreachable(TureenError, ConnectionError):
-    """The client could not get an answer from any server within its budget; no reward was substituted."""
+    """The client got no answer within its budget; no reward was substituted."""
 
     code, http_status, grpc_status = "service_unreachable", 503, "UNAVAILABLE"
     retryable = True

@@ -1,0 +1,34 @@
+# syntax=docker/dockerfile:1
+# docker build --target cpu -t tureen:cpu .        docker run -p 8080:8080 -p 8081:8081 tureen:cpu
+# docker build --target cuda -t tureen:cuda .      docker run --gpus all -p 8080:8080 -p 8081:8081 tureen:cuda
+ARG PYTHON=3.12
+
+FROM python:${PYTHON}-slim AS wheel
+WORKDIR /src
+RUN pip install --no-cache-dir build
+COPY pyproject.toml README.md CHANGELOG.md LICENSE ./
+COPY service service
+COPY training training
+RUN python -m build --wheel --outdir /dist
+
+FROM python:${PYTHON}-slim AS runtime
+ENV PYTHONUNBUFFERED=1 PIP_NO_CACHE_DIR=1 TUREEN_MODELS=/models TUREEN_HOST=0.0.0.0
+RUN useradd --create-home --uid 10001 tureen
+COPY --from=wheel /dist/*.whl /dist/
+COPY constraints.txt /dist/
+COPY service/models /models
+EXPOSE 8080 8081
+HEALTHCHECK --interval=10s --timeout=3s --start-period=60s \
+  CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8080/readyz', timeout=2)"]
+ENTRYPOINT ["tureen"]
+CMD ["serve", "grounded-qa"]
+
+FROM runtime AS cpu
+RUN pip install --extra-index-url https://download.pytorch.org/whl/cpu \
+      --constraint /dist/constraints.txt "$(ls /dist/*.whl)[server,torch,onnx,offline]"
+USER tureen
+
+FROM runtime AS cuda
+RUN sed -i '/^torch==/d; /^onnxruntime==/d' /dist/constraints.txt \
+ && pip install --constraint /dist/constraints.txt "$(ls /dist/*.whl)[server,torch,onnx-gpu,offline]"
+USER tureen
