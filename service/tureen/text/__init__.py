@@ -1,1 +1,1 @@
-"""From (prompt, context, response) to token ids and back to characters. Shared by training and serving."""
+"""From (prompt, context, response) to token ids and back. Shared by training and serving."""
