@@ -1,0 +1,321 @@
+"""What can be set about a server: flags, environment, YAML file, help and docs from one class.
+
+A flag wins over the environment, the environment over the file, the file over the default. A key
+that does not exist is an error that offers the nearest one, in the file and among the flags. In the
+environment only a near miss is refused: a cluster puts names such as TUREEN_SERVICE_HOST there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import ipaddress
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, NoReturn
+
+import yaml
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, YamlConfigSettingsSource
+
+from tureen.errors import nearest
+
+PREFIX = "TUREEN_"
+READ_ELSEWHERE = {"TUREEN_MODELS"}  # where bare model names are looked up: engine.loading
+TYPO = 0.8  # difflib ratio from which an unknown environment name counts as a misspelt one
+
+
+class ConfigError(ValueError):
+    """One line for whoever starts the server: what was given, what is allowed, what to do."""
+
+
+class Config(BaseSettings):
+    """The settings of `tureen serve`. Descriptions are the help text."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
+
+    model: str = Field(
+        "grounded-qa",
+        description="Model to serve: a directory, a packaged name, or a Hugging Face id. "
+        "'stub' answers with deterministic numbers and needs no weights.",
+    )
+    host: str = Field(
+        "127.0.0.1",
+        description="Address to listen on. 0.0.0.0 lets other machines in, and then wants a key.",
+    )
+    http_port: int = Field(8080, ge=0, le=65535, description="Port of HTTP; 0 takes a free one.")
+    grpc_port: int = Field(8081, ge=0, le=65535, description="Port of gRPC; 0 takes a free one.")
+    backend: Literal["auto", "torch", "onnx"] = Field(
+        "auto",
+        description="What runs the model. auto: ONNX Runtime where an up-to-date export lies "
+        "beside the weights, else torch.",
+    )
+    device: str = Field(
+        "auto", description="auto, cpu, cuda or cuda:N. auto: a GPU where there is one."
+    )
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto", description="Number format of the forward pass. auto: float32 on a CPU."
+    )
+    api_key: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        repr=False,
+        description="Key that scoring asks for, sent as 'Authorization: Bearer KEY'. Repeatable; "
+        "several in the environment are separated by commas.",
+    )
+    api_key_file: Path | None = Field(
+        None, description="File of keys, one a line; '#' starts a comment. Joins --api-key."
+    )
+    insecure_no_key: bool = Field(
+        False, description="Listen beyond this machine although no key is set: anybody may score."
+    )
+    max_batch_tokens: int = Field(
+        8192,
+        ge=1,
+        description="Tokens of one device batch, padding included. The throttle of memory: as high "
+        "as the device takes.",
+    )
+    max_batch_requests: int = Field(
+        64, ge=1, description="Rows of one device batch; a response takes one row a window."
+    )
+    max_concurrent_requests: int = Field(
+        2048,
+        ge=1,
+        description="Responses in flight, queue included. More are refused at once with 503 and "
+        "the time to wait.",
+    )
+    max_client_batch_size: int = Field(
+        512,
+        ge=1,
+        description="Responses in one request. The client splits larger batches by itself.",
+    )
+    max_body_bytes: int = Field(
+        4 * 2**20, ge=1024, description="Size of one request body or message, uncompressed."
+    )
+    drain_s: float = Field(
+        30.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="After SIGTERM: seconds to finish admitted work before the process leaves.",
+    )
+    cache_bytes: int = Field(
+        64 * 2**20,
+        ge=0,
+        description="Memory for scores already computed, keyed by weights and content. 0: none.",
+    )
+    tokenization_workers: int = Field(2, ge=1, description="Threads that turn text into tokens.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="How much is written to stderr. No level writes user text."
+    )
+
+    @field_validator("api_key", mode="before")
+    @classmethod
+    def _split_keys(cls, value: object) -> object:
+        parts = value.split(",") if isinstance(value, str) else value
+        return tuple(parts) if isinstance(parts, (list, tuple)) else parts
+
+    @field_validator("api_key")
+    @classmethod
+    def _usable_keys(cls, keys: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(_key(key, "api_key") for key in keys)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Config:
+        if self.max_client_batch_size > self.max_concurrent_requests:
+            raise ValueError(
+                f"max_client_batch_size is {self.max_client_batch_size}, above "
+                f"max_concurrent_requests ({self.max_concurrent_requests}): such a request could "
+                "never be admitted; lower the one or raise the other"
+            )
+        return self
+
+    def keys(self) -> tuple[str, ...]:
+        """All keys of flags, environment and file; empty: scoring is open.
+
+        Raises ConfigError when the key file cannot be used, or a public address has no key.
+        """
+        keys = self.api_key
+        if self.api_key_file is not None:
+            keys += _read_keys(self.api_key_file)
+        if not keys and not self.insecure_no_key and not _is_loopback(self.host):
+            raise ConfigError(
+                f"host {self.host} can be reached from other machines and no key is set: give "
+                "--api-key or --api-key-file, or say --insecure-no-key if everybody may score"
+            )
+        return keys
+
+
+def _key(key: str, source: str) -> str:
+    if not key.strip() or not key.isascii() or not key.strip().isprintable() or " " in key.strip():
+        raise ValueError(f"{source} holds an unusable key: keys are printable ASCII without spaces")
+    return key.strip()
+
+
+def _read_keys(path: Path) -> tuple[str, ...]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        keys = [line.split("#")[0].strip() for line in lines]
+        found = tuple(_key(key, f"{path}") for key in keys if key)
+    except OSError as error:
+        raise ConfigError(f"api_key_file {path} cannot be read: {error.strerror}") from None
+    except ValueError as error:  # an unusable key, or bytes that are no text
+        raise ConfigError(f"api_key_file {path}: {error}") from None
+    if not found:
+        raise ConfigError(f"api_key_file {path} holds no key: write one a line")
+    return found
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:  # a name: whoever resolves it may stand anywhere
+        return False
+
+
+def flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line of `tureen serve`, made from the fields."""
+    made = _Parser(
+        prog="tureen serve",
+        description="Serve a reward model over HTTP and gRPC.",
+        epilog="Every flag is also an environment variable (--http-port is TUREEN_HTTP_PORT) and a "
+        "key of the --config file (http_port). Flags win over the environment, the environment "
+        "over the file.",
+        argument_default=argparse.SUPPRESS,
+        allow_abbrev=False,
+    )
+    made.add_argument(
+        "--config",
+        metavar="FILE",
+        type=Path,
+        help="YAML file with any of these settings (env TUREEN_CONFIG)",
+    )
+    for name, field in Config.model_fields.items():
+        text = f"{field.description} [{_default(field.default)}]".replace("%", "%%")
+        kind: Any = field.annotation
+        if name == "model":
+            made.add_argument("model", nargs="?", metavar="MODEL", help=text)
+        elif kind is bool:
+            made.add_argument(flag(name), action=argparse.BooleanOptionalAction, help=text)
+        elif _repeats(kind):
+            made.add_argument(flag(name), action="append", metavar="KEY", help=text)
+        elif choices := _choices(kind):
+            made.add_argument(flag(name), choices=choices, help=text)
+        else:
+            made.add_argument(flag(name), metavar=_metavar(name, kind), help=text)
+    return made
+
+
+def load(argv: Sequence[str]) -> Config:
+    """The settings from a command line, the environment and the file either of them names.
+
+    Raises ConfigError with one line; argparse itself exits for --help.
+    """
+    arguments = parser()
+    given, unknown = arguments.parse_known_args(argv)
+    if unknown:
+        known = [option for option in arguments._option_string_actions if option.startswith("--")]
+        raise ConfigError(f"{unknown[0]} is not a flag of tureen serve{nearest(unknown[0], known)}")
+    flags = vars(given)
+    named = os.environ.get(PREFIX + "CONFIG")
+    file = flags.pop("config", Path(named) if named else None)
+    _refuse_typos(os.environ)
+    try:
+        return _with_file(file)(**flags)
+    except ValidationError as error:
+        raise ConfigError(_sentence(error, file)) from None
+
+
+def flag_table() -> str:
+    """The settings as a Markdown table, for the docs."""
+    rows = ["| flag | environment | default | meaning |", "|---|---|---|---|"]
+    for name, field in Config.model_fields.items():
+        shown = "`MODEL`" if name == "model" else f"`{flag(name)}`"
+        default = _default(field.default).removeprefix("default ")
+        rows.append(f"| {shown} | `{PREFIX}{name.upper()}` | {default} | {field.description} |")
+    return "\n".join(rows)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Errors become ConfigError, so that every mistake leaves by the same one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(message)
+
+
+def _with_file(file: Path | None) -> type[Config]:
+    if file is None:
+        return Config
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"config file {file} cannot be read: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"config file {file} is not YAML: {reason}") from None
+    if content is not None and not isinstance(content, dict):
+        raise ConfigError(
+            f"config file {file} must hold 'key: value' lines, such as 'http_port: 8080'"
+        )
+
+    class FromFile(Config):
+        @classmethod
+        def settings_customise_sources(
+            cls, settings_cls, init_settings, env_settings, dotenv_settings, file_secret_settings
+        ):
+            return init_settings, env_settings, YamlConfigSettingsSource(settings_cls, file)
+
+    return FromFile
+
+
+def _refuse_typos(environ: Mapping[str, str]) -> None:
+    known = [PREFIX + name.upper() for name in (*Config.model_fields, "config")]
+    for name in environ:
+        ours = name in known or name in READ_ELSEWHERE
+        if not name.startswith(PREFIX) or ours:
+            continue
+        bare = [candidate.removeprefix(PREFIX) for candidate in known]
+        close = difflib.get_close_matches(name.removeprefix(PREFIX), bare, n=1, cutoff=TYPO)
+        if close:
+            raise ConfigError(f"{name} is not a setting; did you mean {PREFIX}{close[0]}?")
+
+
+def _sentence(error: ValidationError, file: Path | None) -> str:
+    first = error.errors()[0]
+    name = str(first["loc"][0]) if first["loc"] else ""
+    if first["type"] == "extra_forbidden":
+        return f"{name!r} in {file} is not a setting{nearest(name, Config.model_fields)}"
+    reason = first["msg"].removeprefix("Value error, ")
+    if name not in Config.model_fields:
+        return reason
+    if name == "api_key":
+        return reason  # never the key itself
+    reason = reason[0].lower() + reason[1:]
+    return f"{name} is {first['input']!r}: {reason} ({flag(name)}, {PREFIX}{name.upper()})"
+
+
+def _default(value: object) -> str:
+    if value is None or value == ():
+        return "default none"
+    if isinstance(value, bool):
+        return f"default {'yes' if value else 'no'}"
+    return f"default {value:g}" if isinstance(value, float) else f"default {value}"
+
+
+def _repeats(kind: Any) -> bool:
+    return getattr(kind, "__origin__", None) is tuple
+
+
+def _choices(kind: Any) -> tuple[str, ...]:
+    return kind.__args__ if getattr(kind, "__origin__", None) is Literal else ()
+
+
+def _metavar(name: str, kind: Any) -> str:
+    if kind is int or kind is float:
+        return "N"
+    return "FILE" if name.endswith("_file") else name.upper()
