@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from itertools import pairwise
 from typing import Final, NamedTuple
 
-from sentencex import get_sentence_boundaries
+from sentencex import get_sentence_boundaries  # pyright: ignore[reportAttributeAccessIssue] no stubs
 
 from tureen.contracts import Granularity
 
@@ -52,6 +52,9 @@ class Span(NamedTuple):
     start: int
     end: int
 
+    def shifted(self, by: int) -> Span:
+        return Span(self.start + by, self.end + by)
+
 
 def segment(text: str, granularity: Granularity) -> list[Span]:
     """The units of `text`, in order. They tile it: from 0 to len(text), no gaps, none empty.
@@ -62,8 +65,8 @@ def segment(text: str, granularity: Granularity) -> list[Span]:
     RESPONSE: the whole text.
     SENTENCE: sentencex, which keeps quotes and parentheses whole; a list item that stands on a line
         of its own starts a sentence.
-    SUB_SENTENCE: a sentence is cut after a token that ends in , ; ! ? (or a full-width or Arabic one
-        of them) if at least 5 words stand before it since the last cut and more than 5 remain; so
+    SUB_SENTENCE: a sentence is cut after a token that ends in , ; ! ? (or a full-width or Arabic
+        one of them) if at least 5 words stand before it since the last cut and more than 5 remain; so
         a short piece is merged into the next. A word is what stands between spaces; where a script
         is written without them (Han, kana, Thai, …) a run of n letters counts as ⌈n/2⌉ words.
     """
