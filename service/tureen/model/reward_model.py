@@ -1,0 +1,154 @@
+"""`RewardModel`: a pretrained trunk, pooling by matrix product, linear heads. What is trained is
+what is served.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import MODEL_MAPPING, AutoConfig, PretrainedConfig, PreTrainedModel
+from transformers.utils import logging as transformers_logging
+
+from tureen.model.heads import RewardHeads
+from tureen.model.manifest import ModelError
+
+
+class RewardModel(nn.Module):
+    """backbone: an encoder, or a decoder fed with padding on the right. heads: `RewardHeads`."""
+
+    def __init__(self, backbone: PreTrainedModel, heads: RewardHeads) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.heads = heads
+        backbone.config.use_cache = False  # one pass over the row: a decoder's cache is only memory
+        self._takes_token_types = takes_token_types(backbone)
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        token_type_ids: Tensor,
+        span_weights: Tensor,
+    ) -> Tensor:
+        """Values of every unit.
+
+        A unit's hidden state is the mean over its tokens; which tokens those are, and so whether
+        this is mean, first- or last-token pooling, was decided by the text layer, which wrote
+        `span_weights`.
+
+        Args:
+            input_ids: (B, T) int64. attention_mask: (B, T) int64, 1 where the token counts.
+            token_type_ids: (B, T) int64; unused by a backbone that has none.
+            span_weights: (B, N, T) float32; rows add up to 1, or are all 0 for a unit that is
+                padding.
+        Returns:
+            (B, N, G, H) float32 raw values; group 0 is the soup.
+        """
+        extra = {"token_type_ids": token_type_ids} if self._takes_token_types else {}
+        hidden = self.backbone(
+            input_ids=input_ids, attention_mask=attention_mask, **extra
+        ).last_hidden_state  # (B, T, D)
+        # Autocast, which training may be under, would make heads and pooling bf16.
+        with torch.autocast(hidden.device.type, enabled=False):
+            units = torch.bmm(span_weights.float(), hidden.float())  # (B, N, D)
+            return self.heads(units)
+
+
+def takes_token_types(model: nn.Module) -> bool:
+    return "token_type_ids" in inspect.signature(model.forward).parameters
+
+
+def load_backbone(
+    directory: Path,
+    *,
+    state: Mapping[str, Tensor] | None = None,
+    dtype: torch.dtype = torch.float32,
+    attn_implementation: str = "sdpa",
+) -> PreTrainedModel:
+    """The trunk of a Hugging Face directory, without a head or a pooler, in evaluation mode.
+
+    Args:
+        directory: holds config.json, and model.safetensors unless `state` is given.
+        state: tensors to use, named as in `backbone.state_dict()`; taken over, not copied, where
+            the type agrees.
+    Raises:
+        ModelError: an architecture without a trunk in transformers, missing or misshapen tensors,
+            a damaged file.
+    """
+    config = load_config(directory)
+    kind = MODEL_MAPPING.get(type(config), None)
+    if kind is None or isinstance(kind, tuple):
+        raise ModelError(
+            f"{directory} is of type {config.model_type!r}, which has no single trunk in "
+            "transformers; use an encoder or a decoder."
+        )
+    options: dict[str, Any] = {"dtype": dtype, "attn_implementation": attn_implementation}
+    if "add_pooling_layer" in inspect.signature(kind.__init__).parameters:
+        options["add_pooling_layer"] = False
+    return load_pretrained(kind, directory, config, state=state, **options)
+
+
+def load_config(directory: Path) -> PretrainedConfig:
+    try:
+        return AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(f"{directory / 'config.json'} cannot be used: {error}") from error
+
+
+def load_pretrained(
+    kind: Any,
+    directory: Path,
+    config: PretrainedConfig,
+    *,
+    state: Mapping[str, Tensor] | None = None,
+    **options: Any,
+) -> PreTrainedModel:
+    """`from_pretrained` of a class of transformers, silent; no tensor is left at random."""
+    path = directory if state is None else None
+    if state is None:
+        options["use_safetensors"] = True
+    else:
+        options["state_dict"] = dict(state)
+    try:
+        with _silence():
+            model, report = kind.from_pretrained(
+                path,
+                config=config,
+                local_files_only=True,
+                output_loading_info=True,
+                **options,
+            )
+    except Exception as error:  # safetensors and transformers raise many kinds, some of them bare
+        raise ModelError(f"the weights of {directory} cannot be loaded: {error}") from error
+    absent = sorted(name for name in report["missing_keys"] if not name.startswith("pooler."))
+    wrong = sorted(str(key) for key in report["mismatched_keys"])
+    if absent or wrong:
+        raise ModelError(
+            f"the weights of {directory} do not fit {kind.__name__}: missing {absent[:3]}, "
+            f"misshapen {wrong[:3]} ({len(absent)} and {len(wrong)} in all). "
+            "They would be random numbers, so the model is refused."
+        )
+    return model.eval()
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """transformers prints a progress bar and a report of every key it skips; we look at the keys
+    ourselves.
+    """
+    verbosity = transformers_logging.get_verbosity()
+    bars = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+        if bars:
+            transformers_logging.enable_progress_bar()

@@ -1,0 +1,76 @@
+"""Run a third party's `AutoModelForSequenceClassification` behind the forward signature of
+`RewardModel`.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, PreTrainedModel
+
+from tureen.model.directory import ModelDirectory
+from tureen.model.manifest import ModelError
+from tureen.model.reward_model import load_config, load_pretrained, takes_token_types
+
+
+class SequenceClassifier(nn.Module):
+    """Encoder classifiers run whole, as transformers would run them.
+
+    Of a decoder the trunk runs, and its linear `score` reads the last token that the attention
+    mask counts. transformers looks for the last token that is not the padding id, and so misses an
+    end-of-sequence token where that is the padding id too; with another padding id both agree.
+    """
+
+    def __init__(self, classifier: PreTrainedModel) -> None:
+        super().__init__()
+        score = getattr(classifier, "score", None)
+        self._score = score if isinstance(score, nn.Linear) else None
+        self.classifier = classifier
+        if self._score is not None:
+            self._score.float()  # heads are fp32 whatever the trunk is
+            classifier.config.use_cache = False
+        self._takes_token_types = takes_token_types(classifier.base_model)
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        token_type_ids: Tensor,
+        span_weights: Tensor,
+    ) -> Tensor:
+        """Raw logits as (B, N, 1, H) float32: of the row, the same for each of its N units."""
+        extra = {"token_type_ids": token_type_ids} if self._takes_token_types else {}
+        if self._score is not None:
+            hidden = self.classifier.base_model(
+                input_ids=input_ids, attention_mask=attention_mask, **extra
+            ).last_hidden_state  # (B, T, D)
+            positions = torch.arange(input_ids.shape[1], device=input_ids.device)
+            last = (positions * attention_mask).argmax(dim=1)  # (B,)
+            index = last[:, None, None].expand(-1, 1, hidden.shape[2])
+            pooled = hidden.gather(1, index).squeeze(1).float()  # (B, D)
+            with torch.autocast(hidden.device.type, enabled=False):
+                logits = self._score(pooled)  # (B, H)
+        else:
+            logits = self.classifier(
+                input_ids=input_ids, attention_mask=attention_mask, **extra
+            ).logits.float()  # (B, H)
+        return logits[:, None, None, :].expand(-1, span_weights.shape[1], -1, -1)
+
+
+def load(opened: ModelDirectory, dtype: torch.dtype) -> SequenceClassifier:
+    """The classifier of an opened directory, its heads those of the manifest.
+
+    Raises:
+        ModelError: no such architecture in transformers, or weights that do not fit it.
+    """
+    config = load_config(opened.directory)
+    kind = MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING.get(type(config), None)
+    if kind is None:
+        raise ModelError(
+            f"{opened.directory} is of type {config.model_type!r}, which transformers cannot run "
+            "as a classifier."
+        )
+    classifier = load_pretrained(
+        kind, opened.directory, config, dtype=dtype, attn_implementation="sdpa"
+    )
+    return SequenceClassifier(classifier)
