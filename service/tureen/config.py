@@ -13,16 +13,18 @@ import ipaddress
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, Any, Literal, NoReturn, get_args, get_origin
 
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, YamlConfigSettingsSource
 
+from tureen.engine.limits import EngineLimits
 from tureen.errors import nearest
 
 PREFIX = "TUREEN_"
 READ_ELSEWHERE = {"TUREEN_MODELS"}  # where bare model names are looked up: engine.loading
+_ENGINE = EngineLimits()  # its defaults are the defaults here
 TYPO = 0.8  # difflib ratio from which an unknown environment name counts as a misspelt one
 
 
@@ -69,23 +71,26 @@ class Config(BaseSettings):
     insecure_no_key: bool = Field(
         False, description="Listen beyond this machine although no key is set: anybody may score."
     )
-    max_batch_tokens: int = Field(
-        8192,
+    max_batch_tokens: int | None = Field(
+        None,
         ge=1,
-        description="Tokens of one device batch, padding included. The throttle of memory: as high "
-        "as the device takes.",
+        description="Tokens of one device batch, padding included: the throttle of memory. Left "
+        "out, what suits the device.",
     )
-    max_batch_requests: int = Field(
-        64, ge=1, description="Rows of one device batch; a response takes one row a window."
+    max_batch_requests: int | None = Field(
+        None,
+        ge=1,
+        description="Rows of one device batch; a response takes one row a window. Left out, what "
+        "suits the device.",
     )
     max_concurrent_requests: int = Field(
-        2048,
+        _ENGINE.max_concurrent_requests,
         ge=1,
         description="Responses in flight, queue included. More are refused at once with 503 and "
         "the time to wait.",
     )
     max_client_batch_size: int = Field(
-        512,
+        _ENGINE.max_client_batch_size,
         ge=1,
         description="Responses in one request. The client splits larger batches by itself.",
     )
@@ -99,11 +104,15 @@ class Config(BaseSettings):
         description="After SIGTERM: seconds to finish admitted work before the process leaves.",
     )
     cache_bytes: int = Field(
-        64 * 2**20,
+        _ENGINE.cache_bytes,
         ge=0,
         description="Memory for scores already computed, keyed by weights and content. 0: none.",
     )
-    tokenization_workers: int = Field(2, ge=1, description="Threads that turn text into tokens.")
+    tokenization_workers: int = Field(
+        _ENGINE.tokenize_threads,
+        ge=1,
+        description="Threads that turn text into tokens; they compete with a model on the CPU.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="How much is written to stderr. No level writes user text."
     )
@@ -121,15 +130,21 @@ class Config(BaseSettings):
 
     @model_validator(mode="after")
     def _consistent(self) -> Config:
-        if self.max_client_batch_size > self.max_concurrent_requests:
-            raise ValueError(
-                f"max_client_batch_size is {self.max_client_batch_size}, above "
-                f"max_concurrent_requests ({self.max_concurrent_requests}): such a request could "
-                "never be admitted; lower the one or raise the other"
-            )
+        self.limits()
         return self
 
-    def keys(self) -> tuple[str, ...]:
+    def limits(self) -> EngineLimits:
+        return EngineLimits(
+            max_batch_tokens=self.max_batch_tokens,
+            max_batch_requests=self.max_batch_requests,
+            max_concurrent_requests=self.max_concurrent_requests,
+            max_client_batch_size=self.max_client_batch_size,
+            max_body_bytes=self.max_body_bytes,
+            cache_bytes=self.cache_bytes,
+            tokenize_threads=self.tokenization_workers,
+        )
+
+    def all_keys(self) -> tuple[str, ...]:
         """All keys of flags, environment and file; empty: scoring is open.
 
         Raises ConfigError when the key file cannot be used, or a public address has no key.
@@ -308,14 +323,14 @@ def _default(value: object) -> str:
 
 
 def _repeats(kind: Any) -> bool:
-    return getattr(kind, "__origin__", None) is tuple
+    return get_origin(kind) is tuple
 
 
 def _choices(kind: Any) -> tuple[str, ...]:
-    return kind.__args__ if getattr(kind, "__origin__", None) is Literal else ()
+    return get_args(kind) if get_origin(kind) is Literal else ()
 
 
 def _metavar(name: str, kind: Any) -> str:
-    if kind is int or kind is float:
+    if int in (kind, *get_args(kind)) or kind is float:
         return "N"
     return "FILE" if name.endswith("_file") else name.upper()

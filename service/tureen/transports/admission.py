@@ -1,0 +1,169 @@
+"""What both doors ask of a request before the engine sees it, and what they write down after it."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import logging
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tureen.config import Config
+from tureen.contracts import Priority
+from tureen.engine.metrics import Metrics
+from tureen.engine.scorer import Scorer
+from tureen.errors import (
+    BackendFailure,
+    InvalidRequest,
+    Overloaded,
+    PayloadTooLarge,
+    TureenError,
+    Unauthenticated,
+)
+
+RETRY_AFTER_S = 1.0  # while the model loads or the process leaves; nothing can be measured then
+LONGEST_TIMEOUT_MS = 24 * 3600 * 1000
+
+log = logging.getLogger("tureen")
+
+
+class CallerGone(Exception):
+    """The connection closed before the answer was there; nobody is left to be told."""
+
+
+class Admission:
+    """One for the process, shared by both doors.
+
+    Scoring is refused as `overloaded` until `open` is called with the loaded scorer, and again
+    after `close`; what was admitted before that is finished (`drained`).
+    """
+
+    def __init__(self, config: Config, metrics: Metrics) -> None:
+        self.config = config
+        self.metrics = metrics
+        self._keys = tuple(key.encode() for key in config.all_keys())
+        self._scorer: Scorer | None = None
+        self._closed: str | None = f"{config.model} is being loaded"
+        self._in_flight = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def open(self, scorer: Scorer) -> None:
+        self._scorer, self._closed = scorer, None
+
+    def close(self, reason: str) -> None:
+        self._closed = reason
+
+    async def drained(self) -> None:
+        """Returns when everything admitted has been answered."""
+        await self._idle.wait()
+
+    @property
+    def open_to_strangers(self) -> bool:
+        return not self._keys
+
+    def ready(self) -> tuple[bool, str]:
+        """Whether scores can be expected, and the reason when not."""
+        if self._closed is not None or self._scorer is None:
+            return False, self._closed or "no model is loaded"
+        return self._scorer.ready()
+
+    def authenticate(self, authorization: str | None) -> None:
+        """Raises Unauthenticated unless one of the keys was sent, or there are no keys."""
+        if not self._keys:
+            return
+        scheme, _, key = (authorization or "").partition(" ")
+        if scheme.lower() != "bearer" or not key.strip():
+            raise Unauthenticated("No key was sent. Send 'Authorization: Bearer KEY'.")
+        given = key.strip().encode()
+        # Every key is compared, each in constant time: the delay of the answer tells nothing.
+        if not sum(hmac.compare_digest(known, given) for known in self._keys):
+            raise Unauthenticated(
+                "The key that was sent is not one of this server's. Send one that is."
+            )
+
+    @contextmanager
+    def admitted(self) -> Iterator[Scorer]:
+        """The scorer, for one request that will be answered whatever happens to the process."""
+        if self._closed is not None or self._scorer is None:
+            raise Overloaded(
+                f"Not answering now: {self._closed}. Come back in {RETRY_AFTER_S:g} s.",
+                retry_after_s=RETRY_AFTER_S,
+            )
+        self._in_flight += 1
+        self._idle.clear()
+        try:
+            yield self._scorer
+        finally:
+            self._in_flight -= 1
+            if not self._in_flight:
+                self._idle.set()
+
+    @contextmanager
+    def recorded(self, door: str, route: str) -> Iterator[None]:
+        """Counts one request, its code and its time. What is raised leaves as a TureenError."""
+        started, code = time.perf_counter(), "ok"
+        try:
+            yield
+        except TureenError as error:
+            code = error.code
+            raise
+        except (asyncio.CancelledError, CallerGone):
+            code = "cancelled"
+            raise
+        except Exception:
+            code = BackendFailure.code
+            log.exception("%s %s failed", door, route)
+            raise BackendFailure(
+                "The server failed on this request; its log has the details. Try again."
+            ) from None
+        finally:
+            self.metrics.request(door, route, code, time.perf_counter() - started)
+
+
+def check_size(size: int, limit: int) -> None:
+    """Raises PayloadTooLarge for a body or message of more bytes than `max_body_bytes`."""
+    if size > limit:
+        raise PayloadTooLarge(
+            f"The request is {size} bytes; this server takes {limit} (max_body_bytes). Split it, "
+            "or start the server with a larger --max-body-bytes.",
+            got=size,
+            limit=limit,
+        )
+
+
+def priority_of(value: str | None) -> Priority:
+    """The lane that `x-priority` names; interactive when it is absent."""
+    if value is None:
+        return Priority.INTERACTIVE
+    try:
+        return Priority(value)
+    except ValueError:
+        given = value[:40]
+        raise InvalidRequest(
+            f"x-priority is {given!r}; it must be one of {', '.join(Priority)}.",
+            field="x-priority",
+            got=given,
+        ) from None
+
+
+def deadline_of(timeout_ms: str | None) -> int | None:
+    """The deadline, on the clock of time.monotonic_ns, that header X-Request-Timeout-Ms sets."""
+    if timeout_ms is None:
+        return None
+    given = timeout_ms[:40]
+    try:
+        value = float(given)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value <= LONGEST_TIMEOUT_MS:
+        raise InvalidRequest(
+            f"X-Request-Timeout-Ms is {given!r}; it must be a number of milliseconds from 0 to "
+            f"{LONGEST_TIMEOUT_MS}.",
+            field="x-request-timeout-ms",
+            got=given,
+            limit=LONGEST_TIMEOUT_MS,
+        )
+    return time.monotonic_ns() + int(value * 1e6)

@@ -1,0 +1,254 @@
+"""The gRPC door: RewardService, health and reflection over the same Scorer as HTTP.
+
+Messages are taken as bytes and parsed here, so that what is malformed, too large or unknown is
+answered from the same error table as everything else. An error travels as google.rpc.Status in the
+trailing metadata, with a tureen.v1.Error and, where waiting helps, a RetryInfo.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any, NoReturn, TypeVar
+
+import grpc
+import grpc.aio
+from google.protobuf import any_pb2, duration_pb2
+from google.rpc import error_details_pb2, status_pb2
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+from grpc_status import rpc_status
+
+from tureen import wire
+from tureen.contracts import RankRequest, SampleResult, ScoreRequest, ScoreResponse
+from tureen.engine.scorer import Scorer
+from tureen.errors import DeadlineExceeded, InvalidRequest, TureenError, failure_of
+from tureen.transports.admission import Admission, check_size, priority_of
+from tureen.v1 import reward_pb2
+
+Context = grpc.aio.ServicerContext
+Terms = dict[str, Any]
+Work = Callable[[Scorer, bytes, Terms], Awaitable[object]]
+T = TypeVar("T")
+
+SERVICE = reward_pb2.DESCRIPTOR.services_by_name["RewardService"].full_name
+IN_FLIGHT_PER_STREAM = 256
+RECEIVE_FACTOR = 4  # messages up to so many times max_body_bytes are read, to be refused by name
+STATUS_CHARACTERS, ERROR_CHARACTERS = 256, 1024  # metadata beyond 8 KiB is lost on the way
+
+
+def create_server(admission: Admission) -> tuple[grpc.aio.Server, Health]:
+    """The server with its services, bound to no port yet, and the health it reports."""
+    server = grpc.aio.server(
+        options=[
+            ("grpc.max_receive_message_length", RECEIVE_FACTOR * admission.config.max_body_bytes),
+            ("grpc.max_send_message_length", -1),
+            # Else a second server binds the same port in silence and takes half the connections.
+            ("grpc.so_reuseport", 0),
+        ]
+    )
+    server.add_generic_rpc_handlers((RewardService(admission).handlers(),))
+    state = Health(admission)
+    health_pb2_grpc.add_HealthServicer_to_server(state, server)
+    names = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
+    reflection.enable_server_reflection(names, server)
+    return server, state
+
+
+class Health(health.aio.HealthServicer):  # pyright: ignore[reportAttributeAccessIssue]
+    """grpc.health.v1 for "" and for the service, both as ready as the scorer is."""
+
+    def __init__(self, admission: Admission) -> None:
+        super().__init__()
+        self._admission = admission
+        self._serving: bool | None = None
+
+    async def refresh(self) -> None:
+        """Tells the watchers when the readiness has changed."""
+        serving, _ = self._admission.ready()
+        if serving != self._serving:
+            self._serving = serving
+            status = health_pb2.HealthCheckResponse.ServingStatus
+            for service in ("", SERVICE):
+                await self.set(service, status.SERVING if serving else status.NOT_SERVING)
+
+    async def Check(self, request: health_pb2.HealthCheckRequest, context: Context) -> Any:
+        await self.refresh()
+        return await super().Check(request, context)
+
+
+class RewardService:
+    """The methods of tureen.v1.RewardService over raw messages."""
+
+    def __init__(self, admission: Admission) -> None:
+        self._admission = admission
+
+    def handlers(self) -> grpc.GenericRpcHandler:
+        unary = grpc.unary_unary_rpc_method_handler
+        return grpc.method_handlers_generic_handler(
+            SERVICE,
+            {
+                "Score": unary(self._method("score", _score)),
+                "Rank": unary(self._method("rank", _rank)),
+                "GetModel": unary(self._method("model", _get_model)),
+                "ListModels": unary(self._method("models", _list_models)),
+                "ScoreStream": grpc.stream_stream_rpc_method_handler(self.score_stream),
+            },
+        )
+
+    def _method(self, route: str, work: Work) -> Callable[[bytes, Context], Awaitable[bytes]]:
+        async def method(raw: bytes, context: Context) -> bytes:
+            try:
+                with self._admission.recorded("grpc", route):
+                    self._admission.authenticate(_metadata(context, "authorization"))
+                    with self._admission.admitted() as scorer:
+                        check_size(len(raw), self._admission.config.max_body_bytes)
+                        work_ = work(scorer, raw, _terms(context))
+                        return _written(await _until_deadline(context, work_))
+            except TureenError as error:
+                await _abort(context, error)
+
+        return method
+
+    async def score_stream(self, requests: AsyncIterator[bytes], context: Context) -> None:
+        """Answers each message when it is done. At most IN_FLIGHT_PER_STREAM are read ahead: beyond
+        that the flow control of the connection holds the caller back."""
+        try:
+            self._admission.authenticate(_metadata(context, "authorization"))
+            terms = _terms(context)
+        except TureenError as error:
+            with suppress(TureenError), self._admission.recorded("grpc", "stream"):
+                raise
+            await _abort(context, error)
+        slots, writing = asyncio.Semaphore(IN_FLIGHT_PER_STREAM), asyncio.Lock()
+
+        async def answer(raw: bytes) -> None:
+            try:
+                response = await self._stream_answer(raw, terms)
+                async with writing:
+                    await context.write(_written(response))
+            finally:
+                slots.release()
+
+        async with asyncio.TaskGroup() as tasks:
+            async for raw in requests:
+                await slots.acquire()
+                tasks.create_task(answer(raw))
+
+    async def _stream_answer(self, raw: bytes, terms: Terms) -> ScoreResponse:
+        request = ScoreRequest(samples=())
+        try:
+            with self._admission.recorded("grpc", "stream"), self._admission.admitted() as scorer:
+                check_size(len(raw), self._admission.config.max_body_bytes)
+                request = _read(ScoreRequest, raw)
+                return await _score_named(scorer, request, terms)
+        except TureenError as error:
+            ids = [sample.id for sample in request.samples] or [None]
+            results = tuple(SampleResult(id=id_, error=error.info()) for id_ in ids)
+            return ScoreResponse(
+                model=request.model or "", fingerprint="", soup="", results=results
+            )
+
+
+async def _score(scorer: Scorer, raw: bytes, terms: Terms) -> object:
+    response = await scorer.score(_read(ScoreRequest, raw), **terms)
+    if failure := failure_of(response):
+        raise failure
+    return response
+
+
+async def _rank(scorer: Scorer, raw: bytes, terms: Terms) -> object:
+    return await scorer.rank(_read(RankRequest, raw), **terms)
+
+
+async def _get_model(scorer: Scorer, raw: bytes, terms: Terms) -> object:
+    request = wire.parse(reward_pb2.GetModelRequest, raw)
+    return scorer.model(request.model if request.HasField("model") else None)
+
+
+async def _list_models(scorer: Scorer, raw: bytes, terms: Terms) -> object:
+    wire.parse(reward_pb2.ListModelsRequest, raw)
+    return scorer.models()
+
+
+async def _score_named(scorer: Scorer, request: ScoreRequest, terms: Terms) -> ScoreResponse:
+    """The answer to one message of a stream; a sample without an id could not be told apart."""
+    named = tuple(sample for sample in request.samples if sample.id is not None)
+    nameless = [
+        InvalidRequest(
+            f"samples[{place}] has no id; answers of a stream come in any order. Give it one.",
+            field=f"samples[{place}].id",
+        )
+        for place, sample in enumerate(request.samples)
+        if sample.id is None
+    ]
+    if nameless and not named:
+        raise nameless[0]
+    response = await scorer.score(replace(request, samples=named), **terms)
+    if not nameless:
+        return response
+    scored, refused = iter(response.results), iter(nameless)
+    results = (
+        next(scored) if sample.id is not None else SampleResult(error=next(refused).info())
+        for sample in request.samples
+    )
+    return replace(response, results=tuple(results))
+
+
+async def _until_deadline(context: Context, work: Awaitable[T]) -> T:
+    """A call is cancelled when its deadline passes and when the caller leaves: tells them apart."""
+    try:
+        return await work
+    except asyncio.CancelledError:
+        left_s = context.time_remaining()
+        if left_s is not None and left_s <= 0:
+            raise DeadlineExceeded("The deadline of the call passed. Allow more time.") from None
+        raise
+
+
+async def _abort(context: Context, error: TureenError) -> NoReturn:
+    status = rpc_status.to_status(status_of(error))
+    await context.abort(status.code, status.details, status.trailing_metadata)
+    raise AssertionError("abort raises")
+
+
+def status_of(error: TureenError) -> status_pb2.Status:
+    """An error as google.rpc.Status; `tureen.v1.Error` in its details holds every field."""
+    info = error.info()
+    info = replace(info, message=info.message[:ERROR_CHARACTERS])
+    details = [_packed(wire.to_proto(info))]
+    if info.retry_after_s is not None:
+        delay = duration_pb2.Duration()
+        delay.FromNanoseconds(int(info.retry_after_s * 1e9))
+        details.append(_packed(error_details_pb2.RetryInfo(retry_delay=delay)))
+    code, _ = getattr(grpc.StatusCode, error.grpc_status).value
+    return status_pb2.Status(code=code, message=info.message[:STATUS_CHARACTERS], details=details)
+
+
+def _packed(message: Any) -> any_pb2.Any:
+    packed = any_pb2.Any()
+    packed.Pack(message)
+    return packed
+
+
+def _read(kind: type[T], raw: bytes) -> T:
+    return wire.from_proto(kind, wire.parse(wire.MESSAGES[kind], raw))
+
+
+def _written(contract: object) -> bytes:
+    return wire.to_proto(contract).SerializeToString()
+
+
+def _terms(context: Context) -> Terms:
+    left_s = context.time_remaining()
+    deadline_ns = None if left_s is None else time.monotonic_ns() + int(left_s * 1e9)
+    return {"deadline_ns": deadline_ns, "priority": priority_of(_metadata(context, "x-priority"))}
+
+
+def _metadata(context: Context, key: str) -> str | None:
+    values = dict(context.invocation_metadata() or ())
+    value = values.get(key)
+    return value.decode(errors="replace") if isinstance(value, bytes) else value

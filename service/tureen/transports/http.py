@@ -1,0 +1,235 @@
+"""The HTTP door: FastAPI over one Scorer. Routes only; what both doors share is `Admission`."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import orjson
+from fastapi import FastAPI, Request, Response
+from fastapi.routing import APIRoute
+from fastapi_offline import FastAPIOffline
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.responses import RedirectResponse
+
+from tureen._version import __version__
+from tureen.contracts import (
+    ModelInfo,
+    ModelList,
+    RankRequest,
+    RankResponse,
+    ScoreRequest,
+    ScoreResponse,
+)
+from tureen.engine.scorer import Scorer
+from tureen.errors import InvalidRequest, Overloaded, TureenError, failure_of, nearest
+from tureen.transports import openapi
+from tureen.transports.admission import (
+    RETRY_AFTER_S,
+    Admission,
+    CallerGone,
+    check_size,
+    deadline_of,
+    priority_of,
+)
+from tureen.transports.json_body import JsonBody
+
+JSON = "application/json"
+CLIENT_CLOSED_REQUEST = 499  # nginx's status for it; nobody is there to read it
+
+Work = Callable[[Scorer, bytes, dict[str, Any]], Awaitable[object]]
+
+
+def create_app(admission: Admission) -> FastAPI:
+    """The ASGI application of the HTTP door."""
+    app = FastAPIOffline(
+        title="Tureen",
+        version=__version__,
+        description="Reward models as a service: text in, a reward with its reasons out.",
+        redoc_url=None,
+    )
+    openapi.install(app)
+    _answer_every_error(app, admission)
+    _scoring_routes(app, admission)
+    _model_routes(app, admission)
+    _operating_routes(app, admission)
+    return app
+
+
+def _scoring_routes(app: FastAPI, admission: Admission) -> None:
+    score_body, rank_body = JsonBody(ScoreRequest), JsonBody(RankRequest)
+
+    async def answer(request: Request, route: str, work: Work) -> Response:
+        headers = request.headers
+        with admission.recorded("http", route):
+            admission.authenticate(headers.get("authorization"))
+            with admission.admitted() as scorer:
+                terms = {
+                    "deadline_ns": deadline_of(headers.get("x-request-timeout-ms")),
+                    "priority": priority_of(headers.get("x-priority")),
+                }
+                body = await _read(request, admission.config.max_body_bytes)
+                return _json(await _while_connected(request, work(scorer, body, terms)))
+
+    async def score_body_of(scorer: Scorer, body: bytes, terms: dict[str, Any]) -> ScoreResponse:
+        response = await scorer.score(score_body.parse(body), **terms)
+        if failure := failure_of(response):
+            raise failure
+        return response
+
+    async def rank_body_of(scorer: Scorer, body: bytes, terms: dict[str, Any]) -> RankResponse:
+        return await scorer.rank(rank_body.parse(body), **terms)
+
+    @app.post(
+        "/v1/score",
+        openapi_extra=openapi.operation(
+            asks=ScoreRequest, answers=ScoreResponse, errors=openapi.SCORING_ERRORS
+        ),
+    )
+    async def score(request: Request) -> Response:
+        """Score the responses of one or more samples.
+
+        A sample that cannot be scored carries an error of its own. The status is that of the
+        first error only when no sample could be scored.
+        """
+        return await answer(request, "score", score_body_of)
+
+    @app.post(
+        "/v1/rank",
+        openapi_extra=openapi.operation(
+            asks=RankRequest, answers=RankResponse, errors=openapi.SCORING_ERRORS
+        ),
+    )
+    async def rank(request: Request) -> Response:
+        """Order the responses to one prompt, best first, with pairwise win probabilities."""
+        return await answer(request, "rank", rank_body_of)
+
+
+def _model_routes(app: FastAPI, admission: Admission) -> None:
+    def look_up(request: Request, route: str, what: Callable[[Scorer], object]) -> Response:
+        with admission.recorded("http", route):
+            admission.authenticate(request.headers.get("authorization"))
+            with admission.admitted() as scorer:
+                return _json(what(scorer))
+
+    @app.get(
+        "/v1/models",
+        openapi_extra=openapi.operation(answers=ModelList, errors=openapi.LOOKUP_ERRORS[1:]),
+    )
+    async def list_models(request: Request) -> Response:
+        """The models that are served, and which of them answers when none is named."""
+        return look_up(request, "models", lambda scorer: scorer.models())
+
+    @app.get(
+        "/v1/models/{model_id:path}",
+        openapi_extra=openapi.operation(answers=ModelInfo, errors=openapi.LOOKUP_ERRORS),
+    )
+    async def get_model(request: Request, model_id: str) -> Response:
+        """Heads, ingredients, limits, backend and fingerprint of one model."""
+        return look_up(request, "model", lambda scorer: scorer.model(model_id))
+
+
+def _operating_routes(app: FastAPI, admission: Admission) -> None:
+    @app.api_route("/healthz", methods=["GET", "HEAD"], operation_id="healthz")
+    async def healthz() -> Response:
+        """200 while the process lives."""
+        return _json({"status": "ok"})
+
+    @app.api_route(
+        "/readyz",
+        methods=["GET", "HEAD"],
+        operation_id="readyz",
+        openapi_extra=openapi.operation(errors=openapi.READINESS_ERRORS),
+    )
+    async def readyz() -> Response:
+        """200 when scores can be expected; otherwise 503 with the reason."""
+        ready, reason = admission.ready()
+        if not ready:
+            raise Overloaded(f"Not ready: {reason}.", retry_after_s=RETRY_AFTER_S)
+        return _json({"status": "ready"})
+
+    @app.get("/metrics")
+    async def metrics() -> Response:
+        """Prometheus metrics."""
+        return Response(admission.metrics.render(), media_type=CONTENT_TYPE_LATEST)
+
+    @app.get("/", include_in_schema=False)
+    async def home() -> Response:
+        return RedirectResponse("/docs")
+
+
+def _answer_every_error(app: FastAPI, admission: Admission) -> None:
+    @app.exception_handler(TureenError)
+    async def on_error(request: Request, error: TureenError) -> Response:
+        return _error(error, error.http_status)
+
+    @app.exception_handler(CallerGone)
+    async def on_caller_gone(request: Request, error: CallerGone) -> Response:
+        return Response(status_code=CLIENT_CLOSED_REQUEST)
+
+    @app.exception_handler(HTTPException)
+    async def on_no_route(request: Request, error: HTTPException) -> Response:
+        """Starlette's own: no such route, or not with this method."""
+        paths = {route.path for route in app.routes if isinstance(route, APIRoute)}
+        path, allowed = request.url.path, (error.headers or {}).get("Allow")
+        if allowed:
+            message = f"{path} does not answer {request.method}. Send {allowed}."
+        else:
+            message = f"{path[:80]!r} is not a route{nearest(path, paths)}."
+        try:
+            with admission.recorded("http", "other"):
+                raise InvalidRequest(message)
+        except InvalidRequest as refusal:
+            return _error(refusal, error.status_code, error.headers)
+
+
+async def _read(request: Request, limit: int) -> bytes:
+    """The body; raises PayloadTooLarge as soon as it is known to be larger than `limit` bytes."""
+    length = request.headers.get("content-length", "")
+    check_size(int(length) if length.isdecimal() else 0, limit)
+    pieces, size = [], 0
+    try:
+        async for piece in request.stream():
+            size += len(piece)
+            check_size(size, limit)
+            pieces.append(piece)
+    except ClientDisconnect:
+        raise CallerGone from None
+    return b"".join(pieces)
+
+
+async def _while_connected(request: Request, work: Awaitable[object]) -> object:
+    """The outcome of `work`, which is cancelled when the connection closes first."""
+
+    async def disconnect() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+
+    task, gone = asyncio.ensure_future(work), asyncio.ensure_future(disconnect())
+    try:
+        await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        task.cancel()
+        await asyncio.wait((task,))
+        raise CallerGone
+    finally:
+        task.cancel()
+        gone.cancel()
+
+
+def _json(content: object) -> Response:
+    return Response(orjson.dumps(content), media_type=JSON)
+
+
+def _error(error: TureenError, status: int, headers: Any = None) -> Response:
+    headers = dict(headers or {})
+    if error.retry_after_s is not None:
+        headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_s)))
+    if status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    return Response(orjson.dumps({"error": error.info()}), status, headers=headers, media_type=JSON)
