@@ -8,10 +8,10 @@ from pathlib import Path
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-WORDS = (
-    "the a of in is it and was who what when painted painting by night watch rembrandt vermeer he "
+_WORDS = (
+    "the of in is it and was who what when painted painting by night watch rembrandt vermeer he "
     "she they we you like tulips cat dog river sky blue because light red green not no yes"
-).split()
+)
 
 CHAT_TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}"
@@ -25,10 +25,10 @@ STRIPPING_CHAT_TEMPLATE = CHAT_TEMPLATE.replace("message['content']", "message['
 
 
 def bert_like() -> PreTrainedTokenizerFast:
-    """WordPiece over some words, printable ASCII and their continuations; lower-cases; 0/1 type ids."""
+    """WordPiece over some words, ASCII characters and their continuations; lower-cases."""
     characters = [c for c in string.printable if not c.isspace() and not c.isupper()]
     pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *characters]
-    pieces += [f"##{c}" for c in characters] + [word for word in WORDS if len(word) > 1]
+    pieces += [f"##{c}" for c in characters] + _WORDS.split()
     vocab = {piece: index for index, piece in enumerate(pieces)}
     backend = Tokenizer(models.WordPiece(vocab, unk_token="[UNK]"))
     backend.normalizer = normalizers.BertNormalizer(lowercase=True)
@@ -51,7 +51,7 @@ def bert_like() -> PreTrainedTokenizerFast:
 
 
 def byte_bpe() -> PreTrainedTokenizerFast:
-    """Byte-level without merges: 256 bytes, then <s>, </s>, <pad>. Rows are <s> … </s>; no type ids."""
+    """256 bytes without merges, then <s>, </s>, <pad>; a row is <s> … </s>; no type ids."""
     backend, special = _byte_level("<s>", "</s>", "<pad>")
     backend.post_processor = processors.TemplateProcessing(
         single="<s> $A </s>", pair="<s> $A </s> $B </s>", special_tokens=special[:2]
@@ -60,14 +60,14 @@ def byte_bpe() -> PreTrainedTokenizerFast:
 
 
 def roberta_like() -> PreTrainedTokenizerFast:
-    """The same bytes laid out as RoBERTa does: <s> … </s> </s> … </s>, offsets trimmed of spaces."""
+    """The same laid out as by RoBERTa: <s> … </s> </s> … </s>; offsets leave out spaces."""
     backend, special = _byte_level("<s>", "</s>", "<pad>")
     backend.post_processor = processors.RobertaProcessing(special[1], special[0])
     return _wrap(backend)
 
 
 def chat(template: str = CHAT_TEMPLATE) -> PreTrainedTokenizerFast:
-    """Byte-level decoder tokenizer that puts <s> in front of a row and has a chat template that does."""
+    """Bytes for a decoder: rows begin with <s>, which the chat template writes itself."""
     backend, special = _byte_level("<s>", "</s>", "<pad>", "<|im_start|>", "<|im_end|>")
     backend.post_processor = processors.TemplateProcessing(
         single="<s> $A", pair="<s> $A $B", special_tokens=special[:1]

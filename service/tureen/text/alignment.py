@@ -9,9 +9,7 @@ from itertools import accumulate
 from tureen.contracts import Segment
 
 
-def token_rewards(
-    segments: Sequence[Segment], offsets: Sequence[tuple[int, int]]
-) -> list[float]:
+def token_rewards(segments: Sequence[Segment], offsets: Sequence[tuple[int, int]]) -> list[float]:
     """The reward of each caller token; together they are the reward of all segments.
 
         r_t = Σ_s reward_s · [t = last token that overlaps s]
@@ -31,7 +29,7 @@ def token_rewards(
     ends = list(accumulate((end for _, end in offsets), max))
     rewards = [0.0] * len(offsets)
     for segment in segments:
-        # The last token with width that starts before the segment ends; any other that overlaps is earlier.
+        # The last token with width that starts before the segment ends: if it misses, all do.
         nearest = bisect_left(wide_starts, segment.end) - 1
         if nearest >= 0 and offsets[wide[nearest]][1] > segment.start:
             token = wide[nearest]

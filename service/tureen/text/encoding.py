@@ -1,16 +1,17 @@
 """From a sample to token ids, windows and units.
 
-A text is tokenised once, as a whole; windows are slices of its tokens. So the response has the same tokens in
-every window, and a row whose context fits is exactly what transformers makes of the two texts.
-Characters and tokens are matched by the tokenizer's offsets: a token belongs to the text where its last
-character stands, since byte-level tokens carry the space before a word.
+A text is tokenised once, as a whole; windows are slices of its tokens. So the response has the
+same tokens in every window, and a row whose context fits is exactly what transformers makes of it.
+Characters and tokens are matched by the tokenizer's offsets, never by tokenising a part again.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, replace
+from functools import cache, partial
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 
 class Unit(NamedTuple):
-    """A piece of the response that heads of one granularity speak about; characters."""
+    """A piece of the response that heads of one granularity speak about; in characters."""
 
     granularity: Granularity
     start: int
@@ -41,8 +42,8 @@ class Unit(NamedTuple):
 class Window:
     """One row for the model: prompt, a part of the context, and the whole response.
 
-    input_ids, token_type_ids: (T,) int32; type ids are zeros where the model has none.
-    spans: (N, 2) int32, half-open token ranges, one a unit, never empty; the model pools their mean.
+    input_ids, token_type_ids: (T,) int32; the type ids are zeros where the model has none.
+    spans: (N, 2) int32, half-open token ranges to pool the mean of, one a unit, never empty.
     """
 
     input_ids: np.ndarray
@@ -54,8 +55,8 @@ class Window:
 class EncodedResponse:
     """units: aligned with the spans of every window; the RESPONSE unit is the first.
 
-    tokens: of all windows, special tokens included. truncated_tokens: of prompt and context, dropped
-    on request.
+    tokens: of all windows, special tokens included.
+    truncated_tokens: of prompt and context, dropped on request.
     """
 
     windows: tuple[Window, ...]
@@ -68,8 +69,9 @@ class EncodedResponse:
 class _Row:
     """A response with its prompt and all of its context, before windows are cut from it.
 
-    prompt, context, response: token ranges of it, the response last. context_keys: (C,) characters of
-    the context. response_keys: (R,) characters of the response, not descending.
+    prompt, context, response: token ranges of the row; the response is the last.
+    context_keys (C,), response_keys (R,): the character, of the context or of the response, that
+    each of their tokens ends with; not descending.
     """
 
     input_ids: np.ndarray  # (T,)
@@ -85,26 +87,27 @@ _FINER: Final = (Granularity.SENTENCE, Granularity.SUB_SENTENCE)
 
 
 class TextEncoder:
-    """Encodes samples for one model. Stateless after construction, so any number of threads may share it.
+    """Encodes samples for one model; without state, so any number of threads may share it.
 
-    It works on a private copy of the tokenizer's backend: truncation and padding that a tokenizer.json
-    sets are off here and stay as they are there.
+    It works on a private copy of the tokenizer's backend, in which the truncation and padding that
+    a tokenizer.json can carry are off.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, spec: TextSpec) -> None:
         """
         Raises:
-            ValueError: a slow tokenizer, or the chat template is asked for and there is none.
+            ValueError: a slow tokenizer; the chat template is asked for and there is none; or
+                the tokenizer lays texts out in a way that is not understood.
         """
         if not tokenizer.is_fast:
             raise ValueError(
-                f"{type(tokenizer).__name__} gives no offsets; a tokenizer.json (fast tokenizer) is "
-                "needed to map tokens to characters; convert it."
+                f"{type(tokenizer).__name__} gives no offsets, and they match tokens to characters; "
+                "a fast tokenizer (tokenizer.json) is needed; convert it."
             )
         if spec.template == "chat" and not tokenizer.chat_template:
             raise ValueError(
-                "text.template is 'chat' but the tokenizer has no chat template; known are pair, chat, "
-                "plain; use 'plain', or add the template to the tokenizer."
+                "text.template is 'chat' but the tokenizer has no chat template; known are pair, "
+                "chat, plain; use 'plain', or give the tokenizer a template."
             )
         self.tokenizer = tokenizer
         self.spec = spec
@@ -129,199 +132,212 @@ class TextEncoder:
     ) -> list[EncodedResponse]:
         """One for each response, in their order.
 
-        A response has one window, or, where its context is longer than the room left, as many as whole
-        sentences of it need. Units that own no token are merged into the one before (the first: into
-        the one after), so units tile the response and have tokens.
+        A response has one window; where its context is longer than the room left, as many as it
+        takes to read the context in whole sentences, each with the whole prompt and response. Units
+        that own no token are merged into the one before (the first: with the one after), so that
+        units tile the response and all have tokens.
+
+        truncate: PROMPT drops the oldest turns of a chat (never a system message at its start),
+        then tokens from the start of the last turn; elsewhere tokens from the start of the prompt.
 
         Raises:
-            InvalidRequest: see `validate`; or a response without any token for this model.
-            InputTooLong: more than max_windows windows, or no room for the context beside prompt and
-                response, and `truncate` does not permit to cut what is in the way.
+            InvalidRequest: see `validate`; or the tokenizer makes no token of a response.
+            InputTooLong: more than max_windows windows are needed, or prompt and response leave too
+                little room for context, and `truncate` does not permit to cut what is in the way.
         """
         validate(sample)
-        rows = self._rows(sample, with_context=True)
-        # Without context the prompt is tokenised again: its last token may have held the separator.
-        bare_rows = cache(lambda: self._rows(sample, with_context=False))
-        starts = cache(lambda: template.context_sentences(sample, self.spec.template))
+        attempts = self._attempts(sample, truncate)
+        rows = cache(lambda attempt: self._rows(attempts[attempt].sample))
+        sentences = cache(lambda: template.context_sentences(sample, self.spec.template))
+
+        def planned(attempt: int, index: int) -> Plan | TooLong:
+            return self._plan(rows(attempt)[index], sentences, attempts[attempt].truncate)
+
         encoded = []
-        for index, (row, response) in enumerate(zip(rows, sample.responses, strict=True)):
-            if not len(row.response_keys):
-                raise InvalidRequest(
-                    f"responses[{index}] has no token for this model's tokenizer; it needs at least 1; "
-                    "send readable text.",
-                    field=f"responses[{index}]",
-                    got=0,
-                    limit=1,
-                )
-            planned, dropped = self._plan(row, starts, truncate), 0
-            if planned is None:
-                dropped = len(row.context_keys)
-                row = bare_rows()[index]
-                planned = self._plan(row, starts, truncate)
-            if not isinstance(planned, Plan):
-                raise self._too_long(index, planned, truncate)
-            encoded.append(self._encoded(row, response, granularities, planned, dropped))
+        for index, response in enumerate(sample.responses):
+            whole = rows(0)[index]
+            if not len(whole.response_keys):
+                raise _without_token(index)
+            attempt = _first_that_fits(len(attempts), partial(planned, index=index))
+            outcome = planned(attempt, index)
+            if isinstance(outcome, TooLong):
+                raise self._too_long(index, outcome, truncate)
+            row = rows(attempt)[index]
+            dropped = len(whole.input_ids) - len(row.input_ids)
+            encoded.append(_encoded(row, response, granularities, outcome, dropped, self.spec))
         return encoded
 
-    def _rows(self, sample: Sample, *, with_context: bool) -> list[_Row]:
+    def _attempts(self, sample: Sample, truncate: Truncate) -> list[_Attempt]:
+        """What may be sent in the place of `sample`, the whole sample first, the least last."""
+        if truncate is Truncate.CONTEXT and sample.context:
+            # Tokenised anew without context: the prompt's last token may have held the separator.
+            bare = _Attempt(replace(sample, context=()), Truncate.NEVER)
+            return [_Attempt(sample, truncate), bare]
+        if truncate is Truncate.PROMPT and self.spec.template == "chat":
+            *longer, least = template.conversation_tails(sample)
+            # The last turn is not cut while older ones are there to drop.
+            return [*(_Attempt(tail, Truncate.NEVER) for tail in longer), _Attempt(least, truncate)]
+        return [_Attempt(sample, truncate)]
+
+    def _rows(self, sample: Sample) -> list[_Row]:
         if self.spec.template == "pair":
-            first = template.render_first(sample, with_context=with_context)
+            first = template.render_first(sample)
             tokens = tokenize(self._backend, first.text)
             return [
                 self._row(first, tokens, tokenize(self._backend, response))
                 for response in sample.responses
             ]
         if self.spec.template == "chat":
-            texts = template.render_chat(sample, self.tokenizer, with_context=with_context)
+            texts = template.render_chat(sample, self.tokenizer)
         else:
-            texts = template.render_plain(sample, with_context=with_context)
+            texts = template.render_plain(sample)
         return [self._row(text, tokenize(self._backend, text.text)) for text in texts]
 
     def _row(self, text: Rendered, tokens: Tokens, second: Tokens | None = None) -> _Row:
-        row = self._layout.join(tokens, second)
+        joined = self._layout.join(tokens, second)
         prompt, context = tokens.within(text.prompt), tokens.within(text.context)
-        context_keys = tokens.keys[context.start : context.end] - text.context.start
         if second is None:
             response = tokens.overlapping(text.response)
-            response_keys = tokens.keys[response.start : response.end] - text.response.start
-            response = response.shifted(row.first)
+            keys = tokens.keys[response.start : response.end] - text.response.start + text.stripped
+            response = response.shifted(joined.first)
         else:
-            response = Span(row.second, row.second + len(second.ids))
-            response_keys = second.keys
+            response, keys = Span(0, len(second.ids)).shifted(joined.second), second.keys
         return _Row(
-            row.input_ids,
-            row.token_type_ids,
-            prompt=prompt.shifted(row.first),
-            context=context.shifted(row.first),
+            joined.input_ids,
+            joined.token_type_ids,
+            prompt=prompt.shifted(joined.first),
+            context=context.shifted(joined.first),
             response=response,
-            context_keys=context_keys,
-            response_keys=response_keys + text.stripped,
+            context_keys=tokens.keys[context.start : context.end] - text.context.start,
+            response_keys=keys,
         )
 
     def _plan(
-        self, row: _Row, starts: Callable[[], list[int]], truncate: Truncate
-    ) -> Plan | TooLong | None:
-        context_tokens = len(row.context_keys)
+        self, row: _Row, sentences: Callable[[], list[int]], truncate: Truncate
+    ) -> Plan | TooLong:
         return plan(
-            fixed_tokens=len(row.input_ids) - context_tokens,
+            fixed_tokens=len(row.input_ids) - len(row.context_keys),
             prompt_tokens=row.prompt.end - row.prompt.start,
-            context_tokens=context_tokens,
-            sentence_starts=lambda: np.searchsorted(row.context_keys, starts()).tolist(),
+            context_tokens=len(row.context_keys),
+            sentence_starts=lambda: np.searchsorted(row.context_keys, sentences()).tolist(),
             max_input_tokens=self.spec.max_input_tokens,
             max_windows=self.spec.max_windows,
             truncate=truncate,
         )
 
-    def _encoded(
-        self,
-        row: _Row,
-        response: str,
-        granularities: Collection[Granularity],
-        planned: Plan,
-        dropped: int,
-    ) -> EncodedResponse:
-        units, ranges = _units(response, row.response_keys, granularities)
-        windows = tuple(
-            self._window(row, planned.prompt_cut, part, units, ranges) for part in planned.slices
-        )
-        return EncodedResponse(
-            windows=windows,
-            units=units,
-            tokens=sum(len(window.input_ids) for window in windows),
-            truncated_tokens=dropped
-            + planned.prompt_cut
-            + len(row.context_keys)
-            - planned.slices[-1][1],
-        )
-
-    def _window(
-        self,
-        row: _Row,
-        prompt_cut: int,
-        part: tuple[int, int],
-        units: Sequence[Unit],
-        ranges: np.ndarray,
-    ) -> Window:
-        context = row.context
-        removed = sorted(
-            [
-                (row.prompt.start, row.prompt.start + prompt_cut),
-                (context.start, context.start + part[0]),
-                (context.start + part[1], context.end),
-            ]
-        )
-        input_ids = _without(row.input_ids, removed)
-        response_start = row.response.start - sum(end - start for start, end in removed)
-        spans = ranges + response_start
-        if self.spec.unit_pooling == "last":
-            spans[:, 0] = spans[:, 1] - 1
-        spans[0] = {
-            "first": (0, 1),
-            "mean": ranges[0] + response_start,
-            "last": (len(input_ids) - 1, len(input_ids)),
-        }[self.spec.response_pooling]
-        return Window(input_ids, _without(row.token_type_ids, removed), spans)
-
-    def _too_long(self, index: int, why: TooLong | None, truncate: Truncate) -> InputTooLong:
-        assert why is not None  # a row without context is planned or too long
+    def _too_long(self, index: int, why: TooLong, truncate: Truncate) -> InputTooLong:
         limit = self.spec.max_input_tokens
         if why.over_windows:
             return InputTooLong(
-                f"responses[{index}] needs {why.needed} windows of {limit} tokens (max_input_tokens) to "
-                f"read its context; this model takes {why.allowed} (max_windows). Send fewer or shorter "
-                'passages, or send truncate="context" to drop the end of the context.',
+                f"responses[{index}] needs {why.needed} windows of {limit} tokens "
+                f"(max_input_tokens) for its context; this model takes {why.allowed} (max_windows). "
+                'Send less context, or truncate="context" to drop its end.',
                 field="context",
                 got=why.needed,
                 limit=why.allowed,
             )
-        remedy = (
-            "" if truncate is Truncate.PROMPT else ', or send truncate="prompt" to keep its end'
-        )
+        remedy = ""
+        if truncate is not Truncate.PROMPT:
+            remedy = (
+                ', or send truncate="prompt" to keep the end of the prompt and the whole response'
+            )
         return InputTooLong(
-            f"responses[{index}] is {why.needed} tokens with its prompt, special tokens and the least "
-            f"room for context; this model takes {why.allowed} (max_input_tokens). The response is "
-            f"never cut: shorten it, or shorten the prompt{remedy}.",
+            f"responses[{index}] is {why.needed} tokens with its prompt and the least room for "
+            f"context; this model takes {why.allowed} (max_input_tokens). Shorten it{remedy}.",
             field=f"responses[{index}]",
             got=why.needed,
             limit=why.allowed,
         )
 
 
-def _units(
-    response: str, keys: np.ndarray, granularities: Collection[Granularity]
-) -> tuple[tuple[Unit, ...], np.ndarray]:
-    """The units of a response that own tokens, and the tokens (of the response) that they own.
+class _Attempt(NamedTuple):
+    sample: Sample
+    truncate: Truncate
 
-    Args:
-        keys: (R,) character of each token, not descending; may lie outside of the response where a
-            token reaches over its edge.
-    Returns:
-        N units and their token ranges (N, 2) int32; the ranges of one granularity tile the R tokens.
-    """
-    tokens = len(keys)
-    units = [Unit(Granularity.RESPONSE, 0, len(response))]
-    ranges = [(0, tokens)]
-    for granularity in (g for g in _FINER if g in granularities):
-        starts = [span.start for span in segment(response, granularity)]
-        first_tokens = np.searchsorted(keys, starts[1:]).tolist()
-        char_edges, token_edges = [0], [0]
-        for char, token in zip(starts[1:], first_tokens, strict=True):
-            if token_edges[-1] < token < tokens:
-                char_edges.append(char)
-                token_edges.append(token)
-        char_edges.append(len(response))
-        token_edges.append(tokens)
-        for i in range(len(char_edges) - 1):
-            units.append(Unit(granularity, char_edges[i], char_edges[i + 1]))
-            ranges.append((token_edges[i], token_edges[i + 1]))
-    return tuple(units), np.array(ranges, dtype=np.int32)
+
+def _first_that_fits(attempts: int, planned: Callable[[int], Plan | TooLong]) -> int:
+    """The first attempt with a plan (the more is dropped, the better it fits), else the last."""
+    if attempts == 1 or isinstance(planned(0), Plan):
+        return 0
+    between = range(1, attempts - 1)
+    return 1 + bisect_left(between, True, key=lambda attempt: isinstance(planned(attempt), Plan))
+
+
+def _without_token(index: int) -> InvalidRequest:
+    return InvalidRequest(
+        f"responses[{index}] has no token for the tokenizer of this model; a reward needs at least "
+        "1 to read; send readable text.",
+        field=f"responses[{index}]",
+        got=0,
+        limit=1,
+    )
+
+
+def _encoded(
+    row: _Row,
+    response: str,
+    granularities: Collection[Granularity],
+    planned: Plan,
+    dropped: int,
+    spec: TextSpec,
+) -> EncodedResponse:
+    units, ranges = _units(response, row.response_keys, granularities)
+    windows = tuple(_window(row, planned.prompt_cut, part, ranges, spec) for part in planned.slices)
+    unread = len(row.context_keys) - planned.slices[-1][1]
+    return EncodedResponse(
+        windows=windows,
+        units=units,
+        tokens=sum(len(window.input_ids) for window in windows),
+        truncated_tokens=dropped + planned.prompt_cut + unread,
+    )
+
+
+def _window(
+    row: _Row, prompt_cut: int, part: tuple[int, int], ranges: np.ndarray, spec: TextSpec
+) -> Window:
+    """The row with one part of its context. `ranges` (N, 2) count tokens from the response's first."""
+    removed = sorted(
+        [
+            (row.prompt.start, row.prompt.start + prompt_cut),
+            (row.context.start, row.context.start + part[0]),
+            (row.context.start + part[1], row.context.end),
+        ]
+    )
+    input_ids = _without(row.input_ids, removed)
+    spans = ranges + (row.response.start - sum(end - start for start, end in removed))
+    if spec.unit_pooling == "last":
+        spans[1:, 0] = spans[1:, 1] - 1
+    if spec.response_pooling == "first":
+        spans[0] = 0, 1
+    elif spec.response_pooling == "last":
+        spans[0] = len(input_ids) - 1, len(input_ids)
+    return Window(input_ids, _without(row.token_type_ids, removed), spans)
 
 
 def _without(array: np.ndarray, removed: Sequence[tuple[int, int]]) -> np.ndarray:
     """`array` without the ranges `removed`, which are ascending and disjoint."""
-    kept, position = [], 0
-    for start, end in removed:
-        kept.append(array[position:start])
-        position = end
-    kept.append(array[position:])
-    return np.concatenate(kept)
+    edges = np.array([0, *chain.from_iterable(removed), len(array)])
+    return np.concatenate([array[start:end] for start, end in edges.reshape(-1, 2)])
+
+
+def _units(
+    response: str, keys: np.ndarray, granularities: Collection[Granularity]
+) -> tuple[tuple[Unit, ...], np.ndarray]:
+    """The N units of a response that own tokens, and which tokens (N, 2) int32 of the response.
+
+    keys: (R,) the character that each token ends with, not descending; one that reaches over an
+    edge of the response belongs to the unit at that edge.
+    """
+    units = [Unit(Granularity.RESPONSE, 0, len(response))]
+    ranges = [(0, len(keys))]
+    for granularity in (finer for finer in _FINER if finer in granularities):
+        starts = [span.start for span in segment(response, granularity)[1:]]
+        edges = [(0, 0)]  # (character, token)
+        for edge in zip(starts, np.searchsorted(keys, starts).tolist(), strict=True):
+            if edges[-1][1] < edge[1] < len(keys):
+                edges.append(edge)
+        edges.append((len(response), len(keys)))
+        for (start, first), (end, last) in pairwise(edges):
+            units.append(Unit(granularity, start, end))
+            ranges.append((first, last))
+    return tuple(units), np.array(ranges, dtype=np.int32)

@@ -1,13 +1,13 @@
 """Tokens of one text, and where a tokenizer puts its special tokens around texts.
 
-The layout is learnt from the tokenizer by encoding a probe, so it is the tokenizer's own whatever its
-post-processor is; pieces can then be tokenised once and joined many times.
+The layout is learnt by encoding a probe, so it is the tokenizer's own whatever its post-processor
+is, and a text can be tokenised once and joined to many others.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
 from tokenizers import Tokenizer
@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 class Tokens:
     """One text without special tokens of the layout.
 
-    ids: (T,) int32. starts, keys: (T,) int32, not descending: the first and the last character of each
-    token (of a token without characters: the character it stands before).
+    ids: (T,) int32. starts, keys: (T,) int32, not descending: the first and the last character of
+    each token. By its last character a token belongs to a part of the text: byte-level tokens carry
+    the space before their word.
     """
 
     ids: np.ndarray
@@ -44,7 +45,7 @@ class Tokens:
 
 def private_backend(tokenizer: PreTrainedTokenizerBase) -> Tokenizer:
     """A copy of the tokenizer's backend that neither truncates nor pads."""
-    shared: Tokenizer = tokenizer.backend_tokenizer  # pyright: ignore[reportAttributeAccessIssue]
+    shared = cast(Tokenizer, tokenizer.backend_tokenizer)
     backend = Tokenizer.from_str(shared.to_str())
     backend.no_truncation()
     backend.no_padding()
@@ -115,11 +116,12 @@ class Layout:
             middle=_Part(ids[first.end : second.start], type_ids[first.end : second.start]),
             suffix=_Part(ids[second.end :], type_ids[second.end :]),
             type_ids=(int(type_ids[first.start]), int(type_ids[second.start]) if pair else 0),
-            bos=tokenizer.bos_token_id,
+            bos=cast("int | None", tokenizer.bos_token_id),
         )
-        texts = ("b a", "a b b")[: 1 + pair]
-        joined = layout.join(*(tokenize(backend, text) for text in texts))
-        if joined.input_ids.tolist() != backend.encode(*texts).ids:
+        first_text, second_text = "b a", "a b b" if pair else None
+        second_tokens = tokenize(backend, second_text) if second_text else None
+        joined = layout.join(tokenize(backend, first_text), second_tokens)
+        if joined.input_ids.tolist() != backend.encode(first_text, second_text).ids:
             raise ValueError(
                 f"{type(tokenizer).__name__} does not put texts one after the other between fixed "
                 "special tokens; tureen reads no other layout; choose another tokenizer."

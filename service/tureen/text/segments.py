@@ -66,9 +66,9 @@ def segment(text: str, granularity: Granularity) -> list[Span]:
     SENTENCE: sentencex, which keeps quotes and parentheses whole; a list item that stands on a line
         of its own starts a sentence.
     SUB_SENTENCE: a sentence is cut after a token that ends in , ; ! ? (or a full-width or Arabic
-        one of them) if at least 5 words stand before it since the last cut and more than 5 remain; so
-        a short piece is merged into the next. A word is what stands between spaces; where a script
-        is written without them (Han, kana, Thai, …) a run of n letters counts as ⌈n/2⌉ words.
+        one of them) if at least 5 words stand before it since the last cut and more than 5 remain;
+        so a short piece is merged into the next. A word is what stands between spaces; where a
+        script is written without them (Han, kana, Thai, …) a run of n letters is ⌈n/2⌉ words.
     """
     if not text:
         return []

@@ -2,8 +2,8 @@
 
 pair (encoders): first text = prompt, newline, context; second text = the response.
 plain (decoders without a chat template): prompt, newline, context, newline, response.
-chat (decoders with one): the tokenizer's own template; the passages stand before the prompt in the last
-    user turn, blank lines between them.
+chat (decoders with one): the tokenizer's own template; the passages stand before the prompt in the
+    last user turn, blank lines between them.
 
 In pair and plain, messages become lines "role: content". Passages are stripped and blank ones left
 out (they hold no evidence); prompt and response are never stripped by us.
@@ -12,7 +12,7 @@ out (they hold no evidence); prompt and response are never stripped by us.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal, get_args
 
 from tureen.contracts import Granularity, Message, Sample
@@ -35,11 +35,11 @@ class TextSpec:
 
     max_input_tokens: of one window, special tokens included.
     max_windows: over the context; 1 means that the context must fit beside prompt and response.
-    response_pooling: what a RESPONSE unit pools: the first token of the row (CLS), the tokens of the
-        response, or the last token of the row, whatever stands there (the end-of-turn a template
-        appends included): where transformers' AutoModelForSequenceClassification reads a decoder.
+    response_pooling: what a RESPONSE unit pools: the first token of the row (CLS), the tokens of
+        the response, or the last token of the row whatever it is (such as the end of turn that a
+        template appends), where transformers' AutoModelForSequenceClassification reads a decoder.
     unit_pooling: what a sentence or sub-sentence pools: its tokens, or the last of them.
-    segmenter: the rule the units were made with; another version than this program's is refused.
+    segmenter: the rule the units were made with; any but this program's is refused.
     """
 
     template: Template
@@ -67,9 +67,9 @@ class TextSpec:
                 raise ValueError(f"text.{name} is {number}; it must be at least 1; raise it.")
         if self.segmenter != SEGMENTER:
             raise ValueError(
-                f"text.segmenter is {self.segmenter!r}; this version of tureen cuts by {SEGMENTER!r}; "
-                "units of another rule would shift every reward: install the version of tureen that "
-                "made the model, or train its heads again."
+                f"text.segmenter is {self.segmenter!r}; this version of tureen cuts by "
+                f"{SEGMENTER!r} and units of another rule would shift every reward; install the "
+                "version of tureen that made the model, or train its heads again."
             )
 
 
@@ -77,9 +77,8 @@ class TextSpec:
 class Rendered:
     """A text as the tokenizer gets it, and where its parts stand in it.
 
-    prompt: what may be cut from its start. context: the passages with what separates them. response:
-    empty at the end where the response is a text of its own. stripped: characters that the template
-    took from the start of the response.
+    prompt: what may be cut from its start. context: the joined passages. response: empty, at the
+    end, where it is a text of its own. stripped: characters the template took from its start.
     """
 
     text: str
@@ -89,92 +88,99 @@ class Rendered:
     stripped: int = 0
 
 
-def passages(sample: Sample) -> list[str]:
-    return [stripped for passage in sample.context if (stripped := passage.strip())]
-
-
 def context_sentences(sample: Sample, template: Template) -> list[int]:
     """Where the sentences of the context start, in characters of the joined passages."""
     starts: list[int] = []
     offset = 0
-    for passage in passages(sample):
+    for passage in _passages(sample):
         starts += [offset + sentence.start for sentence in segment(passage, Granularity.SENTENCE)]
         offset += len(passage) + len(_SEPARATOR[template])
     return starts
 
 
-def render_first(sample: Sample, *, with_context: bool) -> Rendered:
+def conversation_tails(sample: Sample) -> list[Sample]:
+    """`sample`, then the same without its oldest turns, down to the last one of the user.
+
+    Each begins with a message of the user, as templates demand, behind the system message if the
+    conversation has one.
+    """
+    messages = tuple(sample.messages or ())
+    opening = 1 if messages and messages[0].role in ("system", "developer") else 0
+    tails = [sample]
+    for index, message in enumerate(messages):
+        if message.role == "user" and index > opening:
+            tails.append(replace(sample, messages=messages[:opening] + messages[index:]))
+    return tails
+
+
+def render_first(sample: Sample) -> Rendered:
     """The first text of a pair."""
-    prompt, context = _prompt(sample), _joined(sample, "pair", with_context)
+    prompt, context = _prompt(sample), _context(sample, "pair")
     text = prompt + _SEPARATOR["pair"] + context if context else prompt
     end = len(text)
     return Rendered(text, Span(0, len(prompt)), Span(end - len(context), end), Span(end, end))
 
 
-def render_plain(sample: Sample, *, with_context: bool) -> list[Rendered]:
+def render_plain(sample: Sample) -> list[Rendered]:
     """One text for each response."""
     separator = _SEPARATOR["plain"]
-    prompt, context = _prompt(sample), _joined(sample, "plain", with_context)
+    prompt, context = _prompt(sample), _context(sample, "plain")
     before = prompt + separator + context if context else prompt
+    start = len(before) + len(separator)
     return [
         Rendered(
             before + separator + response,
             prompt=Span(0, len(prompt)),
             context=Span(len(before) - len(context), len(before)),
-            response=Span(
-                len(before) + len(separator), len(before) + len(separator) + len(response)
-            ),
+            response=Span(start, start + len(response)),
         )
         for response in sample.responses
     ]
 
 
-def render_chat(
-    sample: Sample, tokenizer: PreTrainedTokenizerBase, *, with_context: bool
-) -> list[Rendered]:
-    """One text for each response, what `tokenizer.apply_chat_template` makes of the whole conversation.
+def render_chat(sample: Sample, tokenizer: PreTrainedTokenizerBase) -> list[Rendered]:
+    """One text for each response: what `apply_chat_template` makes of the whole conversation.
 
-    The places of the parts come from rendering the same conversation with markers in the two slots:
-    what stands before the first marker and after the second frames the real text, so a response that
-    also occurs in the prompt, or whose white space the template strips, is still found exactly.
+    Where the parts stand is learnt by rendering the same conversation with markers in the places of
+    the last user turn and of the response. What comes before the first marker and after the second
+    frames the real text too, so a response is found exactly even if it also occurs in the prompt or
+    the template strips its white space.
 
     Raises:
-        InvalidRequest: the template refuses the messages, or rewrites the text in the slots.
+        InvalidRequest: the template refuses the messages, or rewrites the text of those places.
     """
     messages = list(sample.messages or [Message(role="user", content=sample.prompt or "")])
-    context = _joined(sample, "chat", with_context)
+    context = _context(sample, "chat")
     users = [index for index, message in enumerate(messages) if message.role == "user"]
     if context and not users:
         raise InvalidRequest(
-            "context is given but no message has the role 'user'; the passages are put into the last "
-            "user turn; add one, or leave the context out.",
+            "context is given but no message is the user's; passages are put into the last turn of "
+            "the user; add one, or leave the context out.",
             field="messages",
         )
     slot = users[-1] if users else len(messages) - 1
-    prompt = messages[slot].content
-    turn = context + _SEPARATOR["chat"] + prompt if context else prompt
+    evidence = context + _SEPARATOR["chat"] if context else ""
+    turn = evidence + messages[slot].content
 
-    before, between, after = _frame(tokenizer, messages, slot)
+    before, after = _frame(tokenizer, messages, slot)
     rendered = []
     for index, response in enumerate(sample.responses):
         text = _apply(tokenizer, _filled(messages, slot, turn, response))
-        found = next((v for v in _variants(response) if text.endswith(v + after)), None)
-        placed = next((v for v in _variants(turn) if text.startswith(before + v)), None)
+        placed = next((form for form in _forms(turn) if text.startswith(before + form)), None)
         if placed is None:
             raise _rewritten("messages" if sample.messages else "prompt")
+        found = next((form for form in _forms(response) if text.endswith(form + after)), None)
         turn_end = len(before) + len(placed)
-        if found is None or (start := len(text) - len(after) - len(found)) < turn_end:
+        if found is None or len(text) - len(found) - len(after) < turn_end:
             raise _rewritten(f"responses[{index}]")
-        prompt_length = len(placed) - (len(context) + len(_SEPARATOR["chat"]) if context else 0)
+        response_end = len(text) - len(after)
         rendered.append(
             Rendered(
                 text,
-                prompt=Span(turn_end - prompt_length, turn_end),
+                prompt=Span(min(len(before) + len(evidence), turn_end), turn_end),
                 context=Span(len(before), len(before) + len(context)),
-                response=Span(start, start + len(found)),
-                stripped=0
-                if response.startswith(found)
-                else len(response) - len(response.lstrip()),
+                response=Span(response_end - len(found), response_end),
+                stripped=response.index(found),
             )
         )
     return rendered
@@ -186,14 +192,12 @@ _RESPONSE_MARKER = "TureenResponseSlot7f3a"
 
 def _frame(
     tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], slot: int
-) -> tuple[str, str, str]:
-    """What the template writes before, between and after the turn and the response."""
+) -> tuple[str, str]:
+    """What the template writes before the turn and after the response."""
     text = _apply(tokenizer, _filled(messages, slot, _TURN_MARKER, _RESPONSE_MARKER))
     if text.count(_TURN_MARKER) != 1 or text.count(_RESPONSE_MARKER) != 1:
         raise _rewritten("messages")
-    before, rest = text.split(_TURN_MARKER)
-    between, after = rest.split(_RESPONSE_MARKER)
-    return before, between, after
+    return text.split(_TURN_MARKER)[0], text.split(_RESPONSE_MARKER)[1]
 
 
 def _filled(
@@ -211,20 +215,21 @@ def _apply(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]]) -
         return str(tokenizer.apply_chat_template(messages, tokenize=False))
     except TemplateError as error:
         raise InvalidRequest(
-            f"the chat template of the model refuses the messages ({error}); it decides which roles "
-            "may follow which; send messages that it takes.",
+            f"the model's chat template refuses the messages ({error}); it decides which roles may "
+            "follow which; send messages that it takes.",
             field="messages",
         ) from error
 
 
-def _variants(text: str) -> tuple[str, ...]:
+def _forms(text: str) -> tuple[str, ...]:
+    """`text` as a template may have stripped it."""
     return text, text.rstrip(), text.lstrip(), text.strip()
 
 
 def _rewritten(field: str) -> InvalidRequest:
     return InvalidRequest(
-        f"{field} cannot be found in what the chat template of the model makes of it; a response is "
-        "scored where it stands word for word; remove markup that the template rewrites.",
+        f"{field} is not found word for word in what the model's chat template makes of it; text "
+        "that a template rewrites has no place to be scored at; remove the markup it reacts to.",
         field=field,
     )
 
@@ -235,5 +240,9 @@ def _prompt(sample: Sample) -> str:
     return "\n".join(f"{message.role}: {message.content}" for message in sample.messages)
 
 
-def _joined(sample: Sample, template: Template, with_context: bool) -> str:
-    return _SEPARATOR[template].join(passages(sample)) if with_context else ""
+def _passages(sample: Sample) -> list[str]:
+    return [stripped for passage in sample.context if (stripped := passage.strip())]
+
+
+def _context(sample: Sample, template: Template) -> str:
+    return _SEPARATOR[template].join(_passages(sample))

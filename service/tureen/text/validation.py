@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
-from tureen.contracts import Sample
+from tureen.contracts import Message, Sample
 from tureen.errors import InvalidRequest
 
 
 def validate(sample: Sample) -> None:
-    """Raises InvalidRequest, with the path of the first field at fault, unless the sample can be scored."""
+    """
+    Raises:
+        InvalidRequest: the sample cannot be scored; with the path of the first field at fault.
+    """
     _validate_shape(sample)
     for field, text in _texts(sample):
         _validate_unicode(field, text)
@@ -57,7 +60,7 @@ def _validate_shape(sample: Sample) -> None:
         _validate_messages(sample.messages)
 
 
-def _validate_messages(messages) -> None:
+def _validate_messages(messages: Sequence[Message]) -> None:
     if not messages:
         raise InvalidRequest(
             "messages is empty; a conversation has at least 1; add one, or send prompt instead.",
@@ -70,8 +73,8 @@ def _validate_messages(messages) -> None:
     if messages[-1].role == "assistant":
         last = len(messages) - 1
         raise InvalidRequest(
-            f"messages[{last}] is the assistant's; messages end before the response; move its content "
-            "to responses.",
+            f"messages[{last}] is the assistant's; messages end before the response; move its "
+            "content to responses.",
             field=f"messages[{last}].role",
             got="assistant",
         )
@@ -95,8 +98,8 @@ def _validate_unicode(field: str, text: str) -> None:
     except UnicodeEncodeError as error:
         surrogate = f"U+{ord(text[error.start]):04X}"
         raise InvalidRequest(
-            f"{field} holds the lone surrogate {surrogate} at character {error.start}; text is valid "
-            "Unicode; mend the decoding that cut a character in two.",
+            f"{field} holds the lone surrogate {surrogate} at character {error.start}; text is "
+            "valid Unicode; mend the decoding that cut a character in two.",
             field=field,
             got=surrogate,
             limit="valid Unicode",
@@ -113,7 +116,7 @@ def _validate_unicode(field: str, text: str) -> None:
 def _refuse_blank(field: str, text: str, remedy: str) -> None:
     if not text.strip():
         raise InvalidRequest(
-            f"{field} is blank ({len(text)} characters, none but white space); it needs text; {remedy}.",
+            f"{field} is blank ({len(text)} characters of white space); it needs text; {remedy}.",
             field=field,
             got="blank",
             limit="text",
@@ -125,8 +128,8 @@ def _validate_offsets(
 ) -> None:
     if len(offsets) != len(responses):
         raise InvalidRequest(
-            f"offsets has {len(offsets)} entries for {len(responses)} responses; it has one for each "
-            "(null where none are wanted); match them.",
+            f"offsets has {len(offsets)} entries for {len(responses)} responses; it has one for "
+            "each (null where none are wanted); match them.",
             field="offsets",
             got=len(offsets),
             limit=len(responses),
@@ -146,8 +149,8 @@ def _validate_offsets(
             if not 0 <= start <= end <= len(response):
                 raise InvalidRequest(
                     f"{field}[{position}] is [{start}, {end}]; a span has 0 <= start <= end <= "
-                    f"{len(response)}, the length of responses[{index}] in Unicode code points; count "
-                    "code points, not bytes or UTF-16 units.",
+                    f"{len(response)}, the length of responses[{index}] in Unicode code points; "
+                    "count those, not bytes or UTF-16 units.",
                     field=f"{field}[{position}]",
                     got=f"[{start}, {end}]",
                     limit=len(response),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -15,8 +15,8 @@ MIN_CONTEXT_TOKENS: Final = 32
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """prompt_cut: tokens cut from the start of the prompt. slices: (start, end) of the context, one a
-    window; a single empty one where there is no context."""
+    """prompt_cut: tokens cut from the start of the prompt. slices: (start, end) tokens of the
+    context, one a window; a single empty slice where there is no context."""
 
     prompt_cut: int
     slices: tuple[tuple[int, int], ...]
@@ -24,7 +24,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class TooLong:
-    """Why there is no plan. needed and allowed are windows if over_windows, else tokens of one window."""
+    """Why there is no plan; tokens of one window, or windows where those are what is exceeded."""
 
     needed: int
     allowed: int
@@ -37,15 +37,14 @@ def pack(context_tokens: int, sentence_starts: Sequence[int], room: int) -> list
     Greedy, which for pieces in order is as few windows as possible; more room never needs more.
     sentence_starts: ascending token indices; a sentence longer than `room` is cut by tokens.
     """
-    edges = [start for start in sentence_starts if 0 < start < context_tokens]
     slices: list[tuple[int, int]] = []
     start = 0
     while start < context_tokens:
         end = min(start + room, context_tokens)
         if end < context_tokens:
-            nearest = bisect_right(edges, end)
-            if nearest and edges[nearest - 1] > start:
-                end = edges[nearest - 1]
+            following = bisect_right(sentence_starts, end)
+            if following and sentence_starts[following - 1] > start:
+                end = sentence_starts[following - 1]
         slices.append((start, end))
         start = end
     return slices
@@ -60,11 +59,17 @@ def plan(
     max_input_tokens: int,
     max_windows: int,
     truncate: Truncate,
-) -> Plan | TooLong | None:
-    """How a row becomes windows; None when the context has to go entirely (Truncate.CONTEXT alone).
+) -> Plan | TooLong:
+    """How a row becomes windows.
 
-    fixed_tokens: everything but the context, the prompt included. prompt_tokens: those that may be
-    cut; one of them always stays. sentence_starts: asked for only when the context must be divided.
+    Under Truncate.PROMPT the prompt loses as little as will do and the context nothing; under
+    Truncate.CONTEXT the context loses what does not fit into max_windows, but a window that has no
+    room for context at all is too long.
+
+    Args:
+        fixed_tokens: all but the context, so with the prompt.
+        prompt_tokens: of these, what may be cut; one token always stays.
+        sentence_starts: asked for only when the context must be divided.
     """
     room = max_input_tokens - fixed_tokens
     needed_room = min(MIN_CONTEXT_TOKENS, context_tokens)
@@ -72,8 +77,6 @@ def plan(
 
     prompt_cut = max(needed_room - room, 0)
     if prompt_cut > cuttable:
-        if truncate is Truncate.CONTEXT and context_tokens:
-            return None
         return TooLong(fixed_tokens + needed_room, max_input_tokens, over_windows=False)
     if not context_tokens:
         return Plan(prompt_cut, ((0, 0),))
@@ -83,21 +86,12 @@ def plan(
             return [(0, context_tokens)]
         return pack(context_tokens, sentence_starts(), room + cut)
 
-    slices = packed(prompt_cut)
-    if len(slices) > max_windows:
+    if len(slices := packed(prompt_cut)) > max_windows:
         if truncate is Truncate.CONTEXT:
             return Plan(0, tuple(slices[:max_windows]))
-        if len(most := packed(cuttable)) > max_windows:
-            return TooLong(len(most), max_windows, over_windows=True)
-        low, high = (
-            prompt_cut,
-            cuttable,
-        )  # packed(low) needs too many windows, packed(high) does not
-        while high - low > 1:
-            middle = (low + high) // 2
-            if len(packed(middle)) > max_windows:
-                low = middle
-            else:
-                high = middle
-        prompt_cut, slices = high, packed(high)
+        if len(fewest := packed(cuttable)) > max_windows:
+            return TooLong(len(fewest), max_windows, over_windows=True)
+        cuts = range(prompt_cut, cuttable + 1)
+        prompt_cut = cuts[bisect_left(cuts, -max_windows, key=lambda cut: -len(packed(cut)))]
+        slices = packed(prompt_cut)
     return Plan(prompt_cut, tuple(slices))
