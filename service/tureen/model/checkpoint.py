@@ -13,13 +13,13 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from tureen.model import sequence_classifier
+from tureen.model.averaging import average
 from tureen.model.base import resolve_base
 from tureen.model.directory import ModelDirectory, open_model
 from tureen.model.files import replacing, sha256_file
 from tureen.model.heads import RewardHeads
 from tureen.model.manifest import Ingredient, Manifest, ModelError, write_manifest
 from tureen.model.reward_model import RewardModel, load_backbone
-from tureen.model.soup import average
 from tureen.model.storage import (
     BACKBONE,
     HEAD_BIAS,

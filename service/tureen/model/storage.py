@@ -33,11 +33,11 @@ class StoredTensors(Mapping[str, Tensor]):
                 f"{path} is not a whole safetensors file ({error}); fetch or save it again."
             ) from error
         self._prefix = prefix
-        self._names = [
-            name.removeprefix(prefix)
+        self._names = {
+            name.removeprefix(prefix): None
             for name in self._file.keys()  # noqa: SIM118 (not a dict)
             if name.startswith(prefix)
-        ]
+        }
 
     def __getitem__(self, name: str) -> Tensor:
         if name not in self._names:
@@ -49,6 +49,11 @@ class StoredTensors(Mapping[str, Tensor]):
 
     def __len__(self) -> int:
         return len(self._names)
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Of every tensor, without reading it."""
+        slices = {name: self._file.get_slice(self._prefix + name) for name in self._names}
+        return {name: tuple(part.get_shape()) for name, part in slices.items()}
 
 
 def verify_ingredient(directory: Path, ingredient: Ingredient) -> Path:
