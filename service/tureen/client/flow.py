@@ -64,6 +64,13 @@ class Retry:
 
 Operation = Literal["score", "rank", "models", "model"]
 
+ANSWERS: dict[Operation, type] = {
+    "score": ScoreResponse,
+    "rank": RankResponse,
+    "models": ModelList,
+    "model": ModelInfo,
+}
+
 
 class Call(NamedTuple):
     operation: Operation

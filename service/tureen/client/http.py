@@ -11,20 +11,12 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from tureen.client import codec
-from tureen.client.flow import Call
-from tureen.client.surface import (
-    PROBE_TIMEOUT_S,
-    AsyncCaller,
-    AsyncSurface,
-    Caller,
-    SyncSurface,
-)
+from tureen.client.async_surface import AsyncCaller, AsyncSurface
+from tureen.client.flow import ANSWERS, Call
+from tureen.client.surface import PROBE_TIMEOUT_S
+from tureen.client.sync_surface import Caller, SyncSurface
 from tureen.contracts import (
     ErrorInfo,
-    ModelInfo,
-    ModelList,
-    RankResponse,
-    ScoreResponse,
 )
 from tureen.errors import (
     BackendFailure,
@@ -44,12 +36,6 @@ if TYPE_CHECKING:
 
 CONNECT_TIMEOUT_S = 5.0  # a dead host must leave time for another attempt
 
-_ANSWERS = {
-    "score": ScoreResponse,
-    "rank": RankResponse,
-    "models": ModelList,
-    "model": ModelInfo,
-}
 _PROBES = {False: "/healthz", True: "/readyz"}  # by readiness
 
 # What a status means when something else than Tureen, a proxy say, gave it.
@@ -105,7 +91,7 @@ def _answer(call: Call, response: httpx2.Response) -> Any:
     if not response.is_success:
         raise _error(response)
     try:
-        return codec.read(_ANSWERS[call.operation], response.content)
+        return codec.read(ANSWERS[call.operation], response.content)
     except ValueError as error:
         raise BackendFailure(
             f"{response.url} answered something else than the contract ({error})."

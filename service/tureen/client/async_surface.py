@@ -1,0 +1,203 @@
+"""The surface for callers that await."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol, Self, TypeVar, Unpack
+
+from tureen.client.flow import Call, Steps, Wait
+from tureen.client.surface import (
+    IN_FLIGHT,
+    PARALLEL_CALLS,
+    Indexed,
+    Offsets,
+    Options,
+    Prompt,
+    Surface,
+    checked,
+    failed_result,
+    one_sample,
+    stream_options,
+)
+from tureen.contracts import (
+    ModelInfo,
+    ModelList,
+    RankRequest,
+    RankResponse,
+    Sample,
+    SampleResult,
+    Score,
+    ScoreRequest,
+    ScoreResponse,
+)
+from tureen.errors import TureenError
+
+T = TypeVar("T")
+
+
+class AsyncCaller(Protocol):
+    async def __call__(self, call: Call) -> Any: ...
+
+
+class AsyncSurface(Surface):
+    """`SyncSurface` as coroutines, for one event loop. A cancelled one abandons its calls."""
+
+    # --- of the transport ---
+
+    async def _call(self, call: Call) -> Any:
+        raise NotImplementedError
+
+    async def _probe(self, *, ready: bool) -> bool:
+        raise NotImplementedError
+
+    def _multiplexed(self) -> AbstractAsyncContextManager[AsyncCaller]:
+        raise NotImplementedError
+
+    async def _close(self) -> None:
+        raise NotImplementedError
+
+    # --- for everyone ---
+
+    async def score(
+        self,
+        prompt: Prompt,
+        responses: Sequence[str],
+        *,
+        context: Sequence[str] = (),
+        offsets: Offsets | None = None,
+        **options: Unpack[Options],
+    ) -> list[Score]:
+        sample = Sample(**one_sample(prompt, responses, context, offsets))
+        (result,) = (await self.score_samples([sample], **options)).results
+        return list(result.scores or ())
+
+    async def score_samples(
+        self, samples: Sequence[Sample], **options: Unpack[Options]
+    ) -> ScoreResponse:
+        return await self.send(ScoreRequest(samples=tuple(samples), **checked(options)))
+
+    async def send(self, request: ScoreRequest) -> ScoreResponse:
+        return await self._run(self._flow.score(request), self._call)
+
+    async def stream(
+        self,
+        samples: Iterable[Sample] | AsyncIterable[Sample],
+        *,
+        in_flight: int = IN_FLIGHT,
+        **options: Unpack[Options],
+    ) -> AsyncIterator[Indexed]:
+        """As `SyncSurface.stream`; an asynchronous source is read while results are waited for."""
+        known = stream_options(in_flight, options)
+        await self._run(self._flow.learn(), self._call)
+        source = _numbered(samples)
+        tasks: dict[asyncio.Task[SampleResult], int] = {}
+        reading: asyncio.Task[tuple[int, Sample] | None] | None = None
+        exhausted = False
+        async with self._multiplexed() as call:
+            try:
+                while True:
+                    if reading is None and not exhausted and len(tasks) < in_flight:
+                        reading = asyncio.ensure_future(anext(source, None))
+                    under_way = _present(*tasks, reading)
+                    if not under_way:
+                        return
+                    done, _ = await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
+                    if reading is not None and reading in done:
+                        arrived, reading = reading.result(), None
+                        exhausted = arrived is None
+                        if arrived is not None:
+                            index, sample = arrived
+                            request = ScoreRequest(samples=(sample,), **known)
+                            tasks[asyncio.create_task(self._one(request, call))] = index
+                    for task in [task for task in tasks if task in done]:
+                        yield tasks.pop(task), task.result()
+            finally:
+                abandoned = _present(*tasks, reading)
+                for task in abandoned:
+                    task.cancel()
+                await asyncio.gather(*abandoned, return_exceptions=True)
+                await source.aclose()
+
+    async def _one(self, request: ScoreRequest, call: AsyncCaller) -> SampleResult:
+        try:
+            return (await self._run(self._flow.score(request), call)).results[0]
+        except TureenError as error:
+            return failed_result(request.samples[0], error)
+
+    async def rank(
+        self,
+        prompt: Prompt,
+        responses: Sequence[str],
+        *,
+        context: Sequence[str] = (),
+        offsets: Offsets | None = None,
+        id: str | None = None,
+        **options: Unpack[Options],
+    ) -> RankResponse:
+        fields = one_sample(prompt, responses, context, offsets)
+        request = RankRequest(id=id, **fields, **checked(options))
+        return await self._run(self._flow.rank(request), self._call)
+
+    async def models(self) -> ModelList:
+        return await self._run(self._flow.models(), self._call)
+
+    async def model(self, model_id: str | None = None) -> ModelInfo:
+        return await self._run(self._flow.model(model_id), self._call)
+
+    async def healthy(self) -> bool:
+        return await self._probe(ready=False)
+
+    async def ready(self) -> bool:
+        return await self._probe(ready=True)
+
+    async def close(self) -> None:
+        await self._close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.close()
+
+    async def _run(self, steps: Steps[T], call: AsyncCaller) -> T:
+        permits = asyncio.Semaphore(PARALLEL_CALLS)
+
+        async def attempt(one: Call) -> Any:
+            async with permits:
+                try:
+                    return await call(one)
+                except TureenError as error:
+                    return error
+
+        outcomes = None
+        while True:
+            try:
+                step = steps.send(outcomes)
+            except StopIteration as done:
+                return done.value
+            if isinstance(step, Wait):
+                await asyncio.sleep(step.seconds)
+                outcomes = None
+            else:
+                async with asyncio.TaskGroup() as group:
+                    tasks = [group.create_task(attempt(one)) for one in step.calls]
+                outcomes = [task.result() for task in tasks]
+
+
+def _present(*tasks: asyncio.Future[Any] | None) -> set[asyncio.Future[Any]]:
+    return {task for task in tasks if task is not None}
+
+
+async def _numbered(
+    samples: Iterable[Sample] | AsyncIterable[Sample],
+) -> AsyncGenerator[tuple[int, Sample]]:
+    index = 0
+    if isinstance(samples, AsyncIterable):
+        async for sample in samples:
+            yield index, sample
+            index += 1
+    else:
+        for index, sample in enumerate(samples):
+            yield index, sample

@@ -1,0 +1,126 @@
+"""Questions, answers and errors of gRPC, alike for both kinds of client."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tureen.client.flow import ANSWERS, Call, Operation
+from tureen.client.surface import PROBE_TIMEOUT_S
+from tureen.contracts import ErrorInfo
+from tureen.errors import (
+    BackendFailure,
+    DeadlineExceeded,
+    Forbidden,
+    InvalidRequest,
+    MissingExtra,
+    PayloadTooLarge,
+    ServiceUnreachable,
+    TureenError,
+    Unauthenticated,
+    from_info,
+)
+
+_CHANNEL_OPTIONS = (
+    ("grpc.max_send_message_length", -1),  # the server's max_body_bytes decides
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.keepalive_time_ms", 60_000),  # a stream whose server vanished must not hang for ever
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.initial_reconnect_backoff_ms", 100),  # a restarted server is found by the next attempt
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+    ("grpc.primary_user_agent", "tureen"),
+)
+# What a status means when it carries no error of Tureen; all others are failures of the backend.
+_FOREIGN: dict[str, type[TureenError]] = {
+    "UNAVAILABLE": ServiceUnreachable,
+    "CANCELLED": ServiceUnreachable,
+    "DEADLINE_EXCEEDED": DeadlineExceeded,
+    "RESOURCE_EXHAUSTED": PayloadTooLarge,
+    "UNAUTHENTICATED": Unauthenticated,
+    "PERMISSION_DENIED": Forbidden,
+    "INVALID_ARGUMENT": InvalidRequest,
+    "UNIMPLEMENTED": InvalidRequest,
+    "NOT_FOUND": InvalidRequest,
+}
+
+
+class Door:
+    """What both kinds of client do alike: the channel's arguments, questions, answers, errors."""
+
+    def __init__(
+        self, address: str, headers: dict[str, str], root_certificates: str | Path | None
+    ) -> None:
+        try:
+            import grpc
+            from google.rpc import status_pb2
+            from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+            from tureen import wire
+            from tureen.v1 import reward_pb2, reward_pb2_grpc
+        except ImportError as error:
+            raise MissingExtra("The gRPC client", "grpc") from error
+        self.grpc, self.wire, self.pb = grpc, wire, reward_pb2
+        self.health, self.health_stub = health_pb2, health_pb2_grpc.HealthStub
+        self.status, self.stub = status_pb2.Status, reward_pb2_grpc.RewardServiceStub
+        self.metadata = tuple(headers.items())
+        scheme, separator, rest = address.partition("://")
+        if separator and scheme not in ("grpc", "grpcs"):
+            raise InvalidRequest(
+                f"{address!r} is no address of a service; give one such as 'localhost:8081', or "
+                "'grpcs://host:port' for TLS."
+            )
+        self.target, self.credentials = rest if separator else address, None
+        if scheme == "grpcs":
+            roots = None if root_certificates is None else Path(root_certificates).read_bytes()
+            self.credentials = grpc.ssl_channel_credentials(roots)
+        elif root_certificates is not None:
+            raise InvalidRequest(f"root_certificates need a grpcs:// address, got {address!r}.")
+
+    def channel(self, library: Any) -> Any:
+        """library: grpc or grpc.aio."""
+        if self.credentials is None:
+            return library.insecure_channel(self.target, options=_CHANNEL_OPTIONS)
+        return library.secure_channel(self.target, self.credentials, options=_CHANNEL_OPTIONS)
+
+    def question(self, stub: Any, call: Call) -> Any:
+        """The call under way: its answer with grpc, an awaitable of it with grpc.aio."""
+        match call.operation:
+            case "score":
+                method, message = stub.Score, self.wire.to_proto(call.payload)
+            case "rank":
+                method, message = stub.Rank, self.wire.to_proto(call.payload)
+            case "models":
+                method, message = stub.ListModels, self.pb.ListModelsRequest()
+            case "model":
+                method, message = stub.GetModel, self.pb.GetModelRequest(model=call.payload)
+        return method(message, timeout=call.timeout_s, metadata=self.metadata)
+
+    def answer(self, operation: Operation, message: Any) -> Any:
+        try:
+            return self.wire.from_proto(ANSWERS[operation], message)
+        except InvalidRequest as error:  # what is invalid here is the answer
+            raise BackendFailure(
+                f"{self.target} answered something else than the contract ({error})."
+            ) from error
+
+    def error(self, failure: Any) -> TureenError:
+        """What a grpc.RpcError or AioRpcError means."""
+        for key, value in failure.trailing_metadata() or ():
+            if key == "grpc-status-details-bin":
+                for detail in self.status.FromString(value).details:
+                    info = self.pb.Error()
+                    if detail.Unpack(info):
+                        return from_info(self.wire.from_proto(ErrorInfo, info))
+        status = failure.code().name
+        return _FOREIGN.get(status, BackendFailure)(f"{status}: {failure.details()}")
+
+    def probe(self, channel: Any) -> Any:
+        """The health check under way."""
+        request = self.health.HealthCheckRequest()
+        stub: Any = self.health_stub(channel)
+        return stub.Check(request, timeout=PROBE_TIMEOUT_S, metadata=self.metadata)
+
+    def is_well(self, answer: Any, ready: bool) -> bool:
+        """Any answer shows that the process lives; only SERVING that it would score."""
+        return not ready or answer.status == self.health.HealthCheckResponse.SERVING

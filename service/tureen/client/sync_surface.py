@@ -1,0 +1,189 @@
+"""The surface for callers that wait."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager
+from typing import Any, Protocol, Self, TypeVar, Unpack
+
+from tureen.client.flow import Call, Steps, Wait
+from tureen.client.surface import (
+    IN_FLIGHT,
+    PARALLEL_CALLS,
+    Indexed,
+    Offsets,
+    Options,
+    Prompt,
+    Surface,
+    checked,
+    failed_result,
+    one_sample,
+    stream_options,
+)
+from tureen.contracts import (
+    ModelInfo,
+    ModelList,
+    RankRequest,
+    RankResponse,
+    Sample,
+    SampleResult,
+    Score,
+    ScoreRequest,
+    ScoreResponse,
+)
+from tureen.errors import TureenError
+
+T = TypeVar("T")
+
+
+class Caller(Protocol):
+    def __call__(self, call: Call) -> Any: ...
+
+
+class SyncSurface(Surface):
+    """Safe to share between threads."""
+
+    # --- of the transport ---
+
+    def _call(self, call: Call) -> Any:
+        """One call's contract; raises `TureenError`."""
+        raise NotImplementedError
+
+    def _probe(self, *, ready: bool) -> bool:
+        raise NotImplementedError
+
+    def _multiplexed(self) -> AbstractContextManager[Caller]:
+        """A `_call` for many callers at once."""
+        raise NotImplementedError
+
+    def _close(self) -> None:
+        raise NotImplementedError
+
+    # --- for everyone ---
+
+    def score(
+        self,
+        prompt: Prompt,
+        responses: Sequence[str],
+        *,
+        context: Sequence[str] = (),
+        offsets: Offsets | None = None,
+        **options: Unpack[Options],
+    ) -> list[Score]:
+        """One score a response, in their order; raises the error of the sample if there is one."""
+        sample = Sample(**one_sample(prompt, responses, context, offsets))
+        (result,) = self.score_samples([sample], **options).results
+        return list(result.scores or ())
+
+    def score_samples(self, samples: Sequence[Sample], **options: Unpack[Options]) -> ScoreResponse:
+        return self.send(ScoreRequest(samples=tuple(samples), **checked(options)))
+
+    def send(self, request: ScoreRequest) -> ScoreResponse:
+        """Any number of samples, split and merged as needed, retried within `timeout_s`.
+
+        Samples that cannot be scored carry their error; when that is all of them, the first is
+        raised.
+        """
+        return self._run(self._flow.score(request), self._call)
+
+    def stream(
+        self, samples: Iterable[Sample], *, in_flight: int = IN_FLIGHT, **options: Unpack[Options]
+    ) -> Iterator[Indexed]:
+        """(index of the sample, its result) as they finish, in any order; `timeout_s` holds for
+        each sample.
+
+        `samples` is read in the caller's thread, at most `in_flight` ahead of the results. Errors
+        of samples stand in their results; those that would meet every sample (no service, no
+        permission) are raised.
+        """
+        known = stream_options(in_flight, options)
+        self._run(self._flow.learn(), self._call)
+        pool = ThreadPoolExecutor(in_flight, thread_name_prefix="tureen-stream")
+        waiting: dict[Future[SampleResult], int] = {}
+        try:
+            with self._multiplexed() as call:
+                source = enumerate(samples)
+                while True:
+                    for index, sample in source:
+                        request = ScoreRequest(samples=(sample,), **known)
+                        waiting[pool.submit(self._one, request, call)] = index
+                        if len(waiting) >= in_flight:
+                            break
+                    if not waiting:
+                        return
+                    done, _ = wait(waiting, return_when=FIRST_COMPLETED)
+                    for future in done:
+                        yield waiting.pop(future), future.result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    def _one(self, request: ScoreRequest, call: Caller) -> SampleResult:
+        try:
+            return self._run(self._flow.score(request), call).results[0]
+        except TureenError as error:
+            return failed_result(request.samples[0], error)
+
+    def rank(
+        self,
+        prompt: Prompt,
+        responses: Sequence[str],
+        *,
+        context: Sequence[str] = (),
+        offsets: Offsets | None = None,
+        id: str | None = None,
+        **options: Unpack[Options],
+    ) -> RankResponse:
+        fields = one_sample(prompt, responses, context, offsets)
+        return self._run(
+            self._flow.rank(RankRequest(id=id, **fields, **checked(options))), self._call
+        )
+
+    def models(self) -> ModelList:
+        return self._run(self._flow.models(), self._call)
+
+    def model(self, model_id: str | None = None) -> ModelInfo:
+        """What the service says of a model; None is the default model."""
+        return self._run(self._flow.model(model_id), self._call)
+
+    def healthy(self) -> bool:
+        """Does the process live? One question, no retries; False also when nobody answers."""
+        return self._probe(ready=False)
+
+    def ready(self) -> bool:
+        """Would it score now? One question, no retries; False also when nobody answers."""
+        return self._probe(ready=True)
+
+    def close(self) -> None:
+        self._close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def _run(self, steps: Steps[T], call: Caller) -> T:
+        """Drives a flow: does what it yields and sends it what came of that."""
+
+        def attempt(one: Call) -> Any:
+            try:
+                return call(one)
+            except TureenError as error:
+                return error
+
+        outcomes = None
+        while True:
+            try:
+                step = steps.send(outcomes)
+            except StopIteration as done:
+                return done.value
+            if isinstance(step, Wait):
+                time.sleep(step.seconds)
+                outcomes = None
+            elif len(step.calls) == 1:  # in the caller's thread
+                outcomes = [attempt(step.calls[0])]
+            else:
+                with ThreadPoolExecutor(min(len(step.calls), PARALLEL_CALLS)) as pool:
+                    outcomes = list(pool.map(attempt, step.calls))
