@@ -101,7 +101,7 @@ class TextEncoder:
         """
         if not tokenizer.is_fast:
             raise ValueError(
-                f"{type(tokenizer).__name__} gives no offsets, and they match tokens to characters; "
+                f"{type(tokenizer).__name__} gives no offsets to match tokens to characters by; "
                 "a fast tokenizer (tokenizer.json) is needed; convert it."
             )
         if spec.template == "chat" and not tokenizer.chat_template:
@@ -230,8 +230,8 @@ class TextEncoder:
         if why.over_windows:
             return InputTooLong(
                 f"responses[{index}] needs {why.needed} windows of {limit} tokens "
-                f"(max_input_tokens) for its context; this model takes {why.allowed} (max_windows). "
-                'Send less context, or truncate="context" to drop its end.',
+                f"(max_input_tokens) for its context; this model takes {why.allowed} "
+                '(max_windows). Send less context, or truncate="context" to drop its end.',
                 field="context",
                 got=why.needed,
                 limit=why.allowed,
@@ -242,8 +242,9 @@ class TextEncoder:
                 ', or send truncate="prompt" to keep the end of the prompt and the whole response'
             )
         return InputTooLong(
-            f"responses[{index}] is {why.needed} tokens with its prompt and the least room for "
-            f"context; this model takes {why.allowed} (max_input_tokens). Shorten it{remedy}.",
+            f"responses[{index}] is {why.needed} tokens with its prompt (and the least room for "
+            "context, where there is any); this model takes "
+            f"{why.allowed} (max_input_tokens). Shorten it{remedy}.",
             field=f"responses[{index}]",
             got=why.needed,
             limit=why.allowed,
@@ -295,7 +296,7 @@ def _encoded(
 def _window(
     row: _Row, prompt_cut: int, part: tuple[int, int], ranges: np.ndarray, spec: TextSpec
 ) -> Window:
-    """The row with one part of its context. `ranges` (N, 2) count tokens from the response's first."""
+    """The row with one part of its context; `ranges` (N, 2) count tokens of the response."""
     removed = sorted(
         [
             (row.prompt.start, row.prompt.start + prompt_cut),
