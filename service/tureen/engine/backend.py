@@ -1,0 +1,63 @@
+"""The whole contract between the engine and whatever computes values. Read this first.
+
+A backend is used by one thread at a time. It never sees text, requests, heads' calibrations or deadlines.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from tureen.engine.batch import Batch
+from tureen.model.manifest import Manifest
+
+
+@dataclass(frozen=True, slots=True)
+class BackendInfo:
+    """What runs where.
+
+    name: "torch", "onnx" or "stub". dtype: of the computation, such as "float32". device: such as "cpu", "cuda:0".
+    groups: G of the values: the soup, then its M members; 1 when the soup is its only member.
+    heads: names along the last axis of the values.
+    """
+
+    name: str
+    dtype: str
+    device: str
+    groups: int
+    heads: tuple[str, ...]
+    fingerprint: str
+
+    @property
+    def members(self) -> int:
+        """M: how many models an ensemble's spread is taken over."""
+        return max(1, self.groups - 1)
+
+
+class Backend(Protocol):
+    @property
+    def info(self) -> BackendInfo: ...
+
+    def forward(self, batch: Batch) -> np.ndarray:
+        """Values, (B, N, G, H) float32; what stands in units a row does not have is ignored.
+
+        Raises:
+            BatchTooLarge: the device ran out of memory; a smaller batch may pass.
+        """
+        ...
+
+    def close(self) -> None:
+        """Gives the device's memory back."""
+        ...
+
+
+class BatchTooLarge(Exception):
+    """The device has no memory for this batch; the worker halves it."""
+
+
+def groups_of(manifest: Manifest) -> int:
+    """G: the soup and its members, or the one checkpoint that is both."""
+    members = len(manifest.ingredients)
+    return 1 + members if members > 1 else 1

@@ -1,0 +1,201 @@
+"""From values to a reward: windows, calibration, heads, members. Pure numpy, float64 throughout.
+
+For one response with values v(n, g, h) of unit n, group g and head h (group 0 is the soup, groups 1..M its members;
+a model of one group is its own single member):
+
+    v_h(g) = mean over the units n of head h's granularity of v(n, g, h)
+    c_h(g) = (v_h(g) − mean_h) / std_h
+    r(g)   = Σ_h w_h · c_h(g)
+
+    mean                   reward = r(0)
+    worst_case             reward = min_m r(m)
+    uncertainty_weighted   reward = r(0) − λ · var_m r(m)
+
+var is the population variance, so one member gives 0 and all three agree. With a uniform soup r(0) is the mean of
+the members, and these are mean optimisation, WCO and UWO of Coste et al. 2023, "Reward Model Ensembles Help Mitigate
+Overoptimization", arXiv:2310.02743. What an aggregation takes away from r(0) is the penalty: a segment of its own, so
+that the segments' rewards always add up to the reward.
+
+Legend: W windows, N units, S units of one granularity, G groups, M members, H heads.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tureen.contracts import (
+    PENALTY_SEGMENT,
+    Aggregation,
+    Granularity,
+    HeadScore,
+    Segment,
+    Uncertainty,
+)
+from tureen.engine.plan import Plan
+from tureen.errors import InvalidRequest
+from tureen.model.manifest import HeadSpec
+
+if TYPE_CHECKING:
+    from tureen.text.encoding import Unit
+
+_COMBINE = {"mean": np.mean, "max": np.max, "min": np.min}
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What a response's values amount to.
+
+    segments: all of them, whether they are returned or not; they add up to `reward`.
+    uncertainty, members: None unless the plan asks for them.
+    """
+
+    reward: float
+    heads: dict[str, HeadScore]
+    segments: tuple[Segment, ...]
+    uncertainty: Uncertainty | None
+    members: tuple[float, ...] | None
+
+
+def judge(windows: Sequence[np.ndarray], units: Sequence[Unit], plan: Plan) -> Judgement:
+    """One response's judgement.
+
+    Args:
+        windows: W arrays (N, G, H of the backend), finite.
+        units: the N units; the first one is the whole response.
+    Raises:
+        InvalidRequest: the weights or the penalty are so large that the reward is not finite.
+    """
+    values = combine_windows([window[:, :, plan.columns] for window in windows], plan.heads)
+    calibrated = (values - plan.mean) / plan.std  # (N, G, H)
+    rows: dict[Granularity, list[int]] = {}
+    for row, unit in enumerate(units):
+        rows.setdefault(unit.granularity, []).append(row)
+
+    head_values = np.empty(len(plan.heads))  # (H,) of the soup
+    head_calibrated = np.empty(values.shape[1:])  # (G, H)
+    for granularity, places in plan.places.items():
+        of_units = rows[granularity]
+        head_values[places] = values[of_units, 0][:, places].mean(axis=0)
+        head_calibrated[:, places] = calibrated[of_units][:, :, places].mean(axis=0)
+
+    with np.errstate(over="ignore", invalid="ignore"):
+        rewards = head_calibrated @ plan.weights  # (G,)
+        soup, members = float(rewards[0]), rewards[1:] if len(rewards) > 1 else rewards
+        reward = aggregate(soup, members, plan.aggregation, plan.penalty)
+    if not (math.isfinite(reward) and np.isfinite(rewards).all()):
+        raise InvalidRequest(
+            f"the reward is {reward} with these weights and this penalty; it must be finite: scale them down.",
+            field="weights",
+        )
+
+    of_members = head_calibrated[1:] if len(rewards) > 1 else head_calibrated
+    stds = np.sqrt(variance(of_members)).tolist() if plan.spread else [None] * len(plan.heads)
+    segments: list[Segment] = []
+    for place, head in enumerate(plan.heads):
+        of_units = rows[head.granularity]
+        shares = calibrated[of_units, 0, place] * (plan.weights[place] / len(of_units))
+        for row, value, share in zip(
+            of_units, values[of_units, 0, place].tolist(), shares.tolist(), strict=True
+        ):
+            unit = units[row]
+            segments.append(
+                Segment(head=head.name, start=unit.start, end=unit.end, value=value, reward=share)
+            )
+    if plan.aggregation is not Aggregation.MEAN:
+        penalty = soup - reward
+        whole = units[0]
+        segments.append(
+            Segment(
+                head=PENALTY_SEGMENT,
+                start=whole.start,
+                end=whole.end,
+                value=penalty,
+                reward=0.0 - penalty,
+            )
+        )
+    return Judgement(
+        reward=reward,
+        heads={
+            head.name: HeadScore(value=value, calibrated=score, std=std)
+            for head, value, score, std in zip(
+                plan.heads, head_values.tolist(), head_calibrated[0].tolist(), stds, strict=True
+            )
+        },
+        segments=tuple(segments),
+        uncertainty=uncertainty(members) if plan.uncertainty else None,
+        members=tuple(members.tolist()) if plan.members else None,
+    )
+
+
+def combine_windows(windows: Sequence[np.ndarray], heads: Sequence[HeadSpec]) -> np.ndarray:
+    """One value a unit, group and head: each head combines the windows in its own way.
+
+    Args:
+        windows: W arrays (N, G, H).
+    Returns:
+        (N, G, H) float64.
+    """
+    if len(windows) == 1:
+        return windows[0].astype(np.float64)
+    stacked = np.stack(windows).astype(np.float64)  # (W, N, G, H)
+    combined = np.empty(stacked.shape[1:])
+    for place, head in enumerate(heads):
+        combined[..., place] = _COMBINE[head.combine](stacked[..., place], axis=0)
+    return combined
+
+
+def aggregate(soup: float, members: np.ndarray, aggregation: Aggregation, penalty: float) -> float:
+    """The reward of one response.
+
+    Args:
+        soup: r(0).
+        members: (M,) their rewards.
+        penalty: λ >= 0, in units of 1/reward; 0 is 0.
+    """
+    match aggregation:
+        case Aggregation.MEAN:
+            return soup
+        case Aggregation.WORST_CASE:
+            return float(members.min())
+        case Aggregation.UNCERTAINTY_WEIGHTED:
+            return soup - penalty * float(variance(members))
+
+
+def variance(members: np.ndarray) -> np.ndarray:
+    """Population variance over the first axis, exactly 0 where all members are equal.
+
+    (M, ...) -> (...). Rounding of the mean would otherwise leave a trace of disagreement among equals.
+    """
+    agree = (members == members[0]).all(axis=0)
+    return np.where(agree, 0.0, members.var(axis=0))
+
+
+def uncertainty(members: np.ndarray) -> Uncertainty:
+    """(M,) rewards -> how far they are apart."""
+    return Uncertainty(
+        std=math.sqrt(variance(members)),
+        low=float(members.min()),
+        high=float(members.max()),
+        members=len(members),
+    )
+
+
+def win_probability(rewards: Sequence[float], temperature: float) -> np.ndarray:
+    """(K, K): [i][j] is σ((rewardᵢ − rewardⱼ) / temperature), the Bradley–Terry probability that i is preferred to j.
+
+    Exactly ½ on the diagonal; [i][j] + [j][i] = 1. Written with e^−|x|, which cannot overflow.
+    """
+    reward = np.asarray(rewards, np.float64)
+    x = (reward[:, None] - reward[None, :]) / temperature
+    decay = np.exp(-np.abs(x))
+    return np.where(x >= 0, 1.0, decay) / (1.0 + decay)
+
+
+def ranking(rewards: Sequence[float]) -> tuple[int, ...]:
+    """Indices, best first; ties in the order given."""
+    return tuple(sorted(range(len(rewards)), key=lambda index: -rewards[index]))

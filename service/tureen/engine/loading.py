@@ -1,0 +1,122 @@
+"""From what a user names to a model that can be served. Knows the backends, imports each when it is chosen."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from pathlib import Path
+from typing import Final, Literal, get_args
+
+from tureen.engine.backend import Backend
+from tureen.engine.served import ServedModel
+from tureen.engine.stub_backend import STUB, stub_model
+from tureen.errors import MissingExtra
+from tureen.model.directory import ModelDirectory, current_export, open_model
+from tureen.model.manifest import ModelError
+from tureen.text.encoding import TextEncoder
+
+BackendName = Literal["auto", "torch", "onnx"]
+
+MODELS_VARIABLE: Final = "TUREEN_MODELS"
+"""Environment variable: directories that hold model directories, separated like PATH."""
+
+_SHIPPED: Final = (
+    Path(__file__).parents[2] / "models",  # a checkout: service/models
+    Path(__file__).parents[1] / "models",  # an installation that carries them
+)
+
+
+def load_model(
+    model: str | Path,
+    *,
+    backend: BackendName = "auto",
+    device: str = "auto",
+    dtype: str = "float32",
+    threads: int | None = None,
+) -> ServedModel:
+    """Loads a model so that a `Scorer` can serve it. Blocks for seconds.
+
+    Args:
+        model: a model directory; the name of one in a directory of TUREEN_MODELS, or of one that comes with Tureen,
+            such as "grounded-qa"; the Hugging Face id of a sequence classifier; or "stub".
+        backend: "auto" takes onnx where a current export lies in the directory and no CUDA device or other dtype is
+            asked for, else torch.
+        device: "cpu", "cuda", "cuda:1"; "auto" takes CUDA where the backend finds it.
+        dtype: "float32", "bfloat16" or "float16"; onnx runs float32.
+        threads: of the CPU for one forward pass; None leaves it to the backend.
+    Raises:
+        ModelError: nothing such is there, or it cannot be used like this.
+        MissingExtra: the backend's packages are not installed.
+    """
+    if backend not in get_args(BackendName):
+        raise ModelError(f"backend is {backend!r}; known are {', '.join(get_args(BackendName))}.")
+    if str(model) == STUB:
+        return stub_model()
+    opened = open_model(find_model(model))
+    export = current_export(opened) if backend != "torch" else None
+    if backend == "auto":
+        fits = export is not None and dtype == "float32" and not device.startswith("cuda")
+        backend = "onnx" if fits and _installed("onnxruntime") else "torch"
+    loaded = (
+        _torch(opened, device, dtype, threads)
+        if backend == "torch"
+        else _onnx(opened, export, device, dtype, threads)
+    )
+    encoder = TextEncoder.from_directory(opened.tokenizer_directory, opened.manifest.text)
+    return ServedModel(loaded, encoder, opened.manifest)
+
+
+def find_model(model: str | Path) -> str | Path:
+    """The directory a name stands for; a Hugging Face id, which has one slash, stays as it is.
+
+    Raises:
+        ModelError: no such directory, with all that was tried.
+    """
+    path = Path(model).expanduser()
+    if path.is_dir():
+        return path
+    name = str(model)
+    if "/" in name or os.sep in name:
+        is_hub_id = name.count("/") == 1 and not name.startswith((".", "/", "~"))
+        if is_hub_id:
+            return name
+        raise ModelError(f"{name} is no directory; give the directory of a model.")
+    listed = os.environ.get(MODELS_VARIABLE, "").split(os.pathsep)
+    tried = [path, *(Path(folder) / name for folder in listed if folder)]
+    tried += [folder / name for folder in _SHIPPED]
+    for candidate in tried:
+        if candidate.is_dir():
+            return candidate
+    raise ModelError(
+        f"no model {name!r}; tried {', '.join(map(str, tried))}. Give a directory, the id of a Hugging Face "
+        f"repository (owner/name), {STUB!r}, or set {MODELS_VARIABLE} to where your models are."
+    )
+
+
+def _torch(opened: ModelDirectory, device: str, dtype: str, threads: int | None) -> Backend:
+    if not _installed("torch"):
+        raise MissingExtra("the torch backend", "torch")
+    from tureen.engine.torch_backend import TorchBackend
+
+    return TorchBackend(opened.directory, device=device, dtype=dtype, threads=threads)
+
+
+def _onnx(
+    opened: ModelDirectory, export: Path | None, device: str, dtype: str, threads: int | None
+) -> Backend:
+    if not _installed("onnxruntime"):
+        raise MissingExtra("the onnx backend", "onnx")
+    if export is None:
+        raise ModelError(
+            f"{opened.directory} has no ONNX export of its present weights ({opened.fingerprint}); "
+            f"make one with: tureen export {opened.directory}"
+        )
+    if dtype != "float32":
+        raise ModelError(f"dtype is {dtype!r}; the onnx backend runs float32. Use --backend torch.")
+    from tureen.engine.onnx_backend import OnnxBackend
+
+    return OnnxBackend(export, opened.manifest, opened.fingerprint, device=device, threads=threads)
+
+
+def _installed(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None

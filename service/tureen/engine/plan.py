@@ -1,0 +1,135 @@
+"""`ScoreOptions` checked against a model's heads, once a request: what `ensemble.judge` is to do."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tureen.contracts import Aggregation, Granularity, ScoreOptions
+from tureen.errors import InvalidRequest, UnknownHead, nearest
+from tureen.model.manifest import HeadSpec
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Plan:
+    """How to turn values into a reward. Arrays run over the H heads that are computed, in the model's order."""
+
+    heads: tuple[HeadSpec, ...]
+    columns: np.ndarray  # (H,) where the heads stand along the last axis of the backend's values
+    mean: np.ndarray  # (H,) of the calibration
+    std: np.ndarray  # (H,)
+    weights: np.ndarray  # (H,)
+    places: Mapping[Granularity, list[int]]  # which of the H speak at a granularity
+    aggregation: Aggregation
+    penalty: float
+    uncertainty: bool
+    members: bool
+
+    @property
+    def spread(self) -> bool:
+        """Whether the members are looked at."""
+        return self.uncertainty or self.members
+
+
+def make_plan(options: ScoreOptions, heads: Sequence[HeadSpec]) -> Plan:
+    """The plan of a request.
+
+    Args:
+        heads: of the model, in the order of the backend's values.
+    Raises:
+        UnknownHead: `heads` or `weights` names a head the model does not have.
+        InvalidRequest: `heads` is empty or names one twice; `weights` is empty, not finite, or weighs a head that
+            is not computed; `penalty` is negative or not finite.
+    """
+    chosen = _chosen_heads(options.heads, heads)
+    places: dict[Granularity, list[int]] = {}
+    for place, head in enumerate(chosen):
+        places.setdefault(head.granularity, []).append(place)
+    if not (math.isfinite(options.penalty) and options.penalty >= 0):
+        raise InvalidRequest(
+            f"penalty is {options.penalty}; it must be finite and at least 0. Send 0 for no penalty.",
+            field="penalty",
+            got=_figure(options.penalty),
+            limit=0,
+        )
+    return Plan(
+        heads=chosen,
+        columns=np.array([heads.index(head) for head in chosen]),
+        mean=np.array([head.calibration.mean for head in chosen]),
+        std=np.array([head.calibration.std for head in chosen]),
+        weights=np.array(_weights(options.weights, chosen, heads), np.float64),
+        places=places,
+        aggregation=options.aggregation,
+        penalty=options.penalty,
+        uncertainty=options.uncertainty or options.aggregation is not Aggregation.MEAN,
+        members=options.members,
+    )
+
+
+def _chosen_heads(names: tuple[str, ...] | None, heads: Sequence[HeadSpec]) -> tuple[HeadSpec, ...]:
+    if names is None:
+        return tuple(heads)
+    if not names:
+        raise InvalidRequest(
+            "heads is empty; name at least one head, or leave it out for all of them.",
+            field="heads",
+        )
+    for place, name in enumerate(names):
+        _require_known(name, heads, f"heads[{place}]")
+        if name in names[:place]:
+            raise InvalidRequest(
+                f"heads names {name!r} twice; name each head once.",
+                field=f"heads[{place}]",
+                got=name,
+            )
+    return tuple(head for head in heads if head.name in names)
+
+
+def _weights(
+    weights: Mapping[str, float] | None, chosen: Sequence[HeadSpec], heads: Sequence[HeadSpec]
+) -> list[float]:
+    """One weight a chosen head: the model's, or the request's, where a head left out weighs nothing."""
+    if weights is None:
+        return [head.weight for head in chosen]
+    if not weights:
+        raise InvalidRequest(
+            "weights is empty, so nothing would be rewarded; weigh at least one head, "
+            "or leave it out for the model's own weights.",
+            field="weights",
+        )
+    computed = {head.name for head in chosen}
+    for name, weight in weights.items():
+        field = f"weights.{name}"
+        _require_known(name, heads, field)
+        if name not in computed:
+            raise InvalidRequest(
+                f"weights gives {name!r} a weight, but heads leaves it out; "
+                f"add it to heads, or take it out of weights.",
+                field=field,
+                got=name,
+            )
+        if not math.isfinite(weight):
+            raise InvalidRequest(
+                f"weights.{name} is {weight}; a weight must be finite.",
+                field=field,
+                got=_figure(weight),
+            )
+    return [weights.get(head.name, 0.0) for head in chosen]
+
+
+def _require_known(name: str, heads: Sequence[HeadSpec], field: str) -> None:
+    names = [head.name for head in heads]
+    if name not in names:
+        raise UnknownHead(
+            f"{field} names the head {name!r}, which this model does not have{nearest(name, names)}",
+            field=field,
+            got=name,
+        )
+
+
+def _figure(value: float) -> float | str:
+    """JSON has no infinity and no NaN."""
+    return value if math.isfinite(value) else str(value)

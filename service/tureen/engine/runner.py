@@ -1,0 +1,203 @@
+"""One batch on the device and what may go wrong with it. Synchronous: no thread, no lock, no queue.
+
+out of memory          the batch is halved, and the budget with it, for good
+any other failure,     the batch is split until the poisoned entries are alone; they fail, the others are served
+values not finite
+"""
+
+from __future__ import annotations
+
+import enum
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tureen.engine.backend import Backend, BatchTooLarge
+from tureen.engine.batch import Batch, collate
+from tureen.engine.metrics import ModelMetrics
+from tureen.engine.queue import Entry
+from tureen.errors import BackendFailure, DeadlineExceeded, TureenError
+
+if TYPE_CHECKING:
+    from tureen.text.encoding import Window
+
+log = logging.getLogger(__name__)
+
+Deliver = Callable[[list[Entry]], None]
+"""Called with entries that are resolved, once for each forward pass and each failure. Must not raise."""
+
+_NEWEST_SHARE = 0.2  # of the last batch in the moving average of the speed
+
+_Part = tuple[list[Entry], Batch | None]
+
+
+class Outcome(enum.Enum):
+    """Of a batch: SERVED at least one entry, FAILED all that were tried, or EMPTY as nobody waited any more."""
+
+    SERVED = enum.auto()
+    FAILED = enum.auto()
+    EMPTY = enum.auto()
+
+
+class Runner:
+    """Runs batches on a backend; every entry is handed to `deliver` with values or an error, unless abandoned.
+
+    Args:
+        shrink: called with the tokens a batch may have from now on; returns the budget in force.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        deliver: Deliver,
+        shrink: Callable[[int], int],
+        metrics: ModelMetrics,
+        pad_id: int,
+    ) -> None:
+        self._backend = backend
+        self._deliver = deliver
+        self._shrink = shrink
+        self._metrics = metrics
+        self._pad_id = pad_id
+        self.tokens_per_s: float | None = None
+        """Of real tokens, a moving average; None before the first batch."""
+
+    def collate(self, entries: Sequence[Entry]) -> Batch:
+        return collate([entry.window for entry in entries], self._pad_id)
+
+    def run(self, entries: list[Entry], batch: Batch | None) -> Outcome:
+        """Runs entries until each is resolved.
+
+        Args:
+            batch: of exactly these entries, or None to collate them here.
+        """
+        parts: list[_Part] = [(entries, batch)]
+        outcome = Outcome.EMPTY
+        while parts:
+            some, prepared = parts.pop()
+            living = self._living(some)
+            if not living:
+                continue
+            retry, served = self._attempt(living, prepared if len(living) == len(some) else None)
+            parts += retry
+            if served:
+                outcome = Outcome.SERVED
+            elif outcome is Outcome.EMPTY:
+                outcome = Outcome.FAILED
+        return outcome
+
+    def fail(self, entries: Sequence[Entry], error: TureenError) -> None:
+        """Resolves what is not resolved yet."""
+        failed = [entry for entry in entries if not entry.resolved and not entry.abandoned]
+        for entry in failed:
+            entry.error = error
+        if failed:
+            self._deliver(failed)
+
+    def expire(self, entries: Sequence[Entry]) -> None:
+        """Fails entries whose deadline passed."""
+        self.fail(
+            entries,
+            DeadlineExceeded(
+                "the deadline passed before the device was free; give more time, or send less at once."
+            ),
+        )
+
+    def probe(self, window: Window) -> str | None:
+        """Runs a window that is known to be good. Returns what is wrong with the device, or None."""
+        try:
+            values = self._backend.forward(collate([window], self._pad_id))
+        except Exception as error:
+            log.warning("a known-good window failed", exc_info=error)
+            return f"a known-good window made the backend raise {type(error).__name__}"
+        return None if np.isfinite(values).all() else "a known-good window has non-finite values"
+
+    def _living(self, entries: list[Entry]) -> list[Entry]:
+        """Without those whose caller left or whose deadline passed; the device never sees them."""
+        now_ns = time.monotonic_ns()
+        self.expire([entry for entry in entries if entry.expired(now_ns)])
+        return [entry for entry in entries if not entry.abandoned and not entry.resolved]
+
+    def _attempt(self, entries: list[Entry], batch: Batch | None) -> tuple[list[_Part], bool]:
+        """One forward pass. Returns what is to be tried again, and whether an entry was served."""
+        started_ns = time.monotonic_ns()
+        try:
+            if batch is None:
+                batch = self.collate(entries)
+            values = self._backend.forward(batch)
+            self._check_shape(values, batch)
+        except BatchTooLarge:
+            return self._too_large(entries), False
+        except Exception as error:
+            return self._halves(entries, f"the backend raised {type(error).__name__}", error), False
+        self._measure(entries, batch, time.monotonic_ns() - started_ns, started_ns)
+
+        whole = bool(np.isfinite(values).all())
+        served: list[Entry] = []
+        poisoned: list[Entry] = []
+        for entry, rows in zip(entries, values, strict=True):
+            units = rows[: len(entry.window.spans)]
+            if whole or np.isfinite(units).all():
+                entry.values = units.copy()  # a view would keep the whole batch
+                served.append(entry)
+            else:
+                poisoned.append(entry)
+        if served:
+            self._deliver(served)
+            return [(poisoned, None)] if poisoned else [], True
+        return self._halves(poisoned, "the model's values are not finite"), False
+
+    def _measure(
+        self, entries: list[Entry], batch: Batch, forward_ns: int, started_ns: int
+    ) -> None:
+        tokens = 0
+        for entry in entries:
+            tokens += entry.tokens
+            entry.queue_ns = started_ns - entry.enqueued_ns
+            entry.forward_ns = forward_ns
+        rate = tokens / (max(1, forward_ns) / 1e9)
+        before = self.tokens_per_s if self.tokens_per_s is not None else rate
+        self.tokens_per_s = before + _NEWEST_SHARE * (rate - before)
+        self._metrics.batch(
+            rows=batch.rows,
+            tokens=tokens,
+            padded_tokens=batch.padded_tokens,
+            forward_ns=forward_ns,
+        )
+
+    def _halves(
+        self, entries: list[Entry], reason: str, error: Exception | None = None
+    ) -> list[_Part]:
+        """Two halves to be tried; an entry that is alone already fails."""
+        log.warning("a batch of %d failed: %s", len(entries), reason, exc_info=error)
+        if len(entries) > 1:
+            middle = len(entries) // 2
+            return [(entries[middle:], None), (entries[:middle], None)]
+        self._metrics.isolated()
+        self.fail(
+            entries,
+            BackendFailure(
+                f"{reason} on a window of {entries[0].tokens} tokens, run alone on "
+                f"{self._backend.info.device}. No reward was substituted; if a retry fails too, report "
+                "it with the fingerprint of the model."
+            ),
+        )
+        return []
+
+    def _too_large(self, entries: list[Entry]) -> list[_Part]:
+        longest = max(entry.tokens for entry in entries)
+        budget = self._shrink(max(1, len(entries) // 2) * longest)
+        self._metrics.shrunk(budget)
+        return self._halves(
+            entries, f"the device ran out of memory (max_batch_tokens is {budget} now)"
+        )
+
+    def _check_shape(self, values: np.ndarray, batch: Batch) -> None:
+        info = self._backend.info
+        rows, units, _ = batch.span_weights.shape
+        expected = (rows, units, info.groups, len(info.heads))
+        if values.shape != expected:
+            raise RuntimeError(f"the backend gave values of shape {values.shape}, not {expected}")

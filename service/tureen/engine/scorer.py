@@ -1,0 +1,261 @@
+"""The front of the engine: `await scorer.score(request)`. Every door, and the in-process caller, comes through here.
+
+It admits or refuses, keeps deadlines, chooses the model and gives answers their shape; the way from text to scores is
+`serving.Serving`'s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from tureen.contracts import (
+    ModelInfo,
+    ModelList,
+    Priority,
+    RankRequest,
+    RankResponse,
+    Sample,
+    SampleResult,
+    ScoreOptions,
+    ScoreRequest,
+    ScoreResponse,
+    Timings,
+)
+from tureen.engine.cache import ValueCache
+from tureen.engine.ensemble import ranking, win_probability
+from tureen.engine.limits import EngineLimits
+from tureen.engine.metrics import Metrics
+from tureen.engine.permits import Permits
+from tureen.engine.served import ServedModel
+from tureen.engine.serving import Outcome, Serving
+from tureen.errors import (
+    BackendFailure,
+    DeadlineExceeded,
+    InvalidRequest,
+    Overloaded,
+    TureenError,
+    UnknownModel,
+    nearest,
+)
+
+_STOP_S = 10.0  # for the batch that is on the device after the time to drain is over
+
+
+class Scorer:
+    """Serves models within one event loop.
+
+        scorer = Scorer([load_model("grounded-qa")])
+        await scorer.start()
+        response = await scorer.score(ScoreRequest(samples=(sample,)))
+        await scorer.stop()
+
+    Args:
+        models: with distinct ids.
+        default_model: the one that answers where a request names none; the first when None.
+    Raises:
+        ValueError: no model, two of one id, or a default that is not among them.
+    """
+
+    def __init__(
+        self,
+        models: Sequence[ServedModel],
+        *,
+        default_model: str | None = None,
+        limits: EngineLimits | None = None,
+        metrics: Metrics | None = None,
+    ) -> None:
+        self.limits = limits if limits is not None else EngineLimits()
+        self.metrics = metrics if metrics is not None else Metrics()
+        ids = [model.model_id for model in models]
+        if not ids or len(set(ids)) < len(ids):
+            raise ValueError(f"models are {ids}; give at least one, each id once.")
+        self.default_model = default_model if default_model is not None else ids[0]
+        if self.default_model not in ids:
+            raise ValueError(
+                f"default_model is {self.default_model!r}{nearest(self.default_model, ids)}"
+            )
+        self._threads = ThreadPoolExecutor(self.limits.tokenize_threads, "tureen-tokenize")
+        cache = ValueCache(self.limits.cache_bytes)
+        self._servings = {
+            model.model_id: Serving(model, self.limits, cache, self.metrics, self._threads)
+            for model in models
+        }
+        self._permits = Permits(self.limits.max_concurrent_requests)
+        self._draining = False
+        self._drained = asyncio.Event()
+        self.metrics.watch(lambda: self._permits.taken, lambda: self.ready()[0])
+
+    async def start(self) -> None:
+        """Runs each model's start-up check and begins to serve those that pass; see `ready`."""
+        for serving in self._servings.values():
+            await serving.start()
+
+    async def stop(self, drain_s: float = 30.0) -> None:
+        """Admits nothing more, finishes what is in flight within `drain_s`, fails the rest, frees the devices."""
+        self._draining = True
+        if self._permits.taken:
+            try:
+                async with asyncio.timeout(drain_s):
+                    await self._drained.wait()
+            except TimeoutError:
+                pass  # what is left fails now, as retryable
+        for serving in self._servings.values():
+            await serving.stop(_STOP_S)
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def ready(self) -> tuple[bool, str]:
+        """Whether to send work here, and why not: draining, a failed check, a dead or failing device."""
+        if self._draining:
+            return False, "draining"
+        for model_id, serving in self._servings.items():
+            if serving.trouble is not None:
+                return False, f"{model_id}: {serving.trouble}"
+        return True, "ready"
+
+    def models(self) -> ModelList:
+        return ModelList(
+            default_model=self.default_model,
+            models=tuple(serving.info for serving in self._servings.values()),
+        )
+
+    def model(self, model_id: str | None = None) -> ModelInfo:
+        """Of the default model when None.
+
+        Raises:
+            UnknownModel.
+        """
+        return self._serving(model_id).info
+
+    async def score(
+        self,
+        request: ScoreRequest,
+        *,
+        deadline_ns: int | None = None,
+        priority: Priority = Priority.INTERACTIVE,
+    ) -> ScoreResponse:
+        """Scores every sample; one that cannot be scored has an error in its place.
+
+        Cancelling this call drops its work before the device sees it, unless another call waits for the same.
+
+        Args:
+            deadline_ns: on the clock of `time.monotonic_ns`.
+        Raises:
+            TureenError: where the request fails as a whole: wrong options, no samples, too many responses, an
+                unknown model, no permits, the deadline, a server that drains or is unfit.
+        """
+        serving = self._serving(request.model)
+        outcomes, timings = await self._evaluate(
+            serving, request.samples, request, deadline_ns, priority
+        )
+        results: list[SampleResult] = []
+        for sample, outcome in zip(request.samples, outcomes, strict=True):
+            if isinstance(outcome, TureenError):
+                self.metrics.error(outcome.code)
+                results.append(SampleResult(id=sample.id, error=outcome.info()))
+            else:
+                results.append(SampleResult(id=sample.id, scores=outcome))
+        return ScoreResponse(
+            model=serving.info.id,
+            fingerprint=serving.info.fingerprint,
+            soup=serving.info.soup,
+            results=tuple(results),
+            timings=timings,
+        )
+
+    async def rank(
+        self,
+        request: RankRequest,
+        *,
+        deadline_ns: int | None = None,
+        priority: Priority = Priority.INTERACTIVE,
+    ) -> RankResponse:
+        """Scores and ranks the responses of one sample; raises what `score` would put in the sample's place."""
+        serving = self._serving(request.model)
+        (outcome,), timings = await self._evaluate(
+            serving, (request,), request, deadline_ns, priority
+        )
+        if isinstance(outcome, TureenError):
+            raise outcome
+        rewards = tuple(score.reward for score in outcome)
+        wins = win_probability(rewards, serving.info.temperature)
+        return RankResponse(
+            model=serving.info.id,
+            fingerprint=serving.info.fingerprint,
+            soup=serving.info.soup,
+            id=request.id,
+            ranking=ranking(rewards),
+            rewards=rewards,
+            win_probability=tuple(tuple(row) for row in wins.tolist()),
+            scores=outcome,
+            timings=timings,
+        )
+
+    async def _evaluate(
+        self,
+        serving: Serving,
+        samples: Sequence[Sample],
+        options: ScoreOptions,
+        deadline_ns: int | None,
+        lane: Priority,
+    ) -> tuple[list[Outcome], Timings]:
+        if self._draining:
+            raise Overloaded(
+                "the server is draining and admits nothing more; send this to another one, or again later.",
+                retry_after_s=serving.wait_hint_s(),
+            )
+        count = self._responses(samples)
+        try:
+            with self._permits.hold(count, serving.wait_hint_s):
+                if deadline_ns is None:
+                    return await serving.evaluate(samples, options, lane=lane, deadline_ns=None)
+                left_s = (deadline_ns - time.monotonic_ns()) / 1e9
+                if left_s <= 0:
+                    raise _late()
+                try:
+                    async with asyncio.timeout(left_s):
+                        return await serving.evaluate(
+                            samples, options, lane=lane, deadline_ns=deadline_ns
+                        )
+                except TimeoutError as error:
+                    if isinstance(error, TureenError):
+                        raise
+                    raise _late() from None
+        finally:
+            if self._draining and not self._permits.taken:
+                self._drained.set()
+
+    def _responses(self, samples: Sequence[Sample]) -> int:
+        """How many there are, within the limits."""
+        if not samples:
+            raise InvalidRequest("samples is empty; send at least one.", field="samples", got=0)
+        count = sum(len(sample.responses) for sample in samples)
+        most = self.limits.max_client_batch_size
+        if count > most:
+            raise InvalidRequest(
+                f"the request has {count} responses; this server takes {most} in one "
+                "(max_client_batch_size). Split it.",
+                field="samples",
+                got=count,
+                limit=most,
+            )
+        return count
+
+    def _serving(self, model_id: str | None) -> Serving:
+        name = model_id if model_id is not None else self.default_model
+        serving = self._servings.get(name)
+        if serving is None:
+            raise UnknownModel(
+                f"model {name!r} is not served here{nearest(name, self._servings)}",
+                field="model",
+                got=name,
+            )
+        return serving
+
+
+def _late() -> DeadlineExceeded:
+    return DeadlineExceeded(
+        "the deadline passed before the answer was ready; give more time, or send less at once."
+    )

@@ -1,0 +1,107 @@
+"""What a model must show before it may serve: batch invariance, and the reference scores of its manifest.
+
+The reference scores were stored by whatever made the model (torch, fp32), so they also hold an ONNX export, another
+device or another dtype against it.
+"""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+
+from tureen.contracts import Sample, ScoreOptions
+from tureen.engine.batch import Batch, collate
+from tureen.engine.ensemble import judge
+from tureen.engine.plan import make_plan
+from tureen.engine.served import ServedModel
+from tureen.errors import InputTooLong
+from tureen.text.encoding import Window
+
+log = logging.getLogger(__name__)
+
+INVARIANCE = {"float32": 1e-5, "float16": 1e-2, "bfloat16": 1e-1}
+"""How far a value may move with its neighbours, as a share of max(1, |value|), by dtype."""
+
+REFERENCE = {"float32": 1e-3, "float16": 5e-2, "bfloat16": 3e-1}
+"""How far a reward may be from the stored one, in rewards, by dtype."""
+
+_RESPONSES = (
+    "Yes.",
+    "No, it is not.",
+    "It was painted in 1642. It hangs in Amsterdam.",
+    "It rains today, so take an umbrella with you, and a coat if you have one; the bus is late.",
+)
+
+
+def windows_of(model: ServedModel) -> list[Window]:
+    """Real windows of different lengths, shortest first; those that do not fit a tiny model are left out.
+
+    Raises:
+        InputTooLong: not even the shortest fits.
+    """
+    granularities = {head.granularity for head in model.heads}
+    windows: list[Window] = []
+    for response in _RESPONSES:
+        sample = Sample(prompt="Is it?", responses=(response,))
+        try:
+            windows += model.encoder.encode(sample, granularities)[0].windows
+        except InputTooLong:
+            if not windows:
+                raise
+    return windows
+
+
+def run_self_check(model: ServedModel) -> str | None:
+    """What is wrong with a model, or None. Blocks for some forward passes, and so warms the device up.
+
+    Raises:
+        Whatever the backend raises.
+    """
+    return _check_invariance(model) or _check_reference(model)
+
+
+def _check_invariance(model: ServedModel) -> str | None:
+    windows = windows_of(model)
+    crowd = _values(model, windows)
+    alone = [_values(model, [window])[0] for window in windows]
+    tolerance = INVARIANCE.get(model.backend.info.dtype, INVARIANCE["float32"])
+    worst = 0.0
+    for in_crowd, by_itself in zip(crowd, alone, strict=True):
+        if not np.isfinite(by_itself).all():
+            return "values of a plain sample are not finite"
+        error = np.abs(in_crowd - by_itself) / np.maximum(1.0, np.abs(by_itself))
+        worst = max(worst, float(error.max()))
+    log.info("%s: alone against in a crowd %.1e", model.model_id, worst)
+    if not worst <= tolerance:
+        return (
+            f"values move by {worst:.1e} with their neighbours in a batch; {tolerance:.0e} is allowed "
+            f"for {model.backend.info.dtype}"
+        )
+    return None
+
+
+def _check_reference(model: ServedModel) -> str | None:
+    plan = make_plan(ScoreOptions(), model.heads)
+    tolerance = REFERENCE.get(model.backend.info.dtype, REFERENCE["float32"])
+    worst = 0.0
+    for number, reference in enumerate(model.manifest.reference):
+        encoded = model.encoder.encode(reference.sample, plan.places)
+        for response, expected in zip(encoded, reference.rewards, strict=True):
+            values = [_values(model, [window])[0] for window in response.windows]
+            reward = judge(values, response.units, plan).reward
+            worst = max(worst, abs(reward - expected))
+            if not worst <= tolerance:
+                return (
+                    f"reference {number} is rewarded {reward:.6f}, its manifest says {expected:.6f}; "
+                    f"{tolerance:.0e} is allowed for {model.backend.info.dtype}"
+                )
+    log.info("%s: stored reference scores against now %.1e", model.model_id, worst)
+    return None
+
+
+def _values(model: ServedModel, windows: list[Window]) -> list[np.ndarray]:
+    """(N, G, H) of each window, all in one batch."""
+    batch: Batch = collate(windows, model.pad_id)
+    values = model.backend.forward(batch)
+    return [rows[: len(window.spans)] for rows, window in zip(values, windows, strict=True)]

@@ -1,0 +1,282 @@
+"""One model at work: text to tokens, tokens to the device, values to scores."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from tureen.contracts import Priority, Sample, Score, ScoreOptions, Timings
+from tureen.engine.cache import ValueCache
+from tureen.engine.ensemble import judge
+from tureen.engine.inflight import InFlight, Ticket
+from tureen.engine.limits import EngineLimits
+from tureen.engine.metrics import Metrics
+from tureen.engine.permits import wait_hint_s
+from tureen.engine.plan import Plan, make_plan
+from tureen.engine.queue import Entry, Queue
+from tureen.engine.selfcheck import run_self_check, windows_of
+from tureen.engine.served import ServedModel
+from tureen.engine.worker import Worker
+from tureen.errors import BackendFailure, TureenError
+from tureen.text.alignment import token_rewards
+from tureen.text.encoding import EncodedResponse, Window
+
+log = logging.getLogger(__name__)
+
+_CHUNK_RESPONSES = 16  # are tokenised at a time, so that a big request feeds the device early
+_JUDGED_AT_ONCE = 16  # responses, before the loop may do something else
+
+Outcome = tuple[Score, ...] | TureenError
+"""Of one sample."""
+
+
+@dataclass(slots=True)
+class _Encoded:
+    """A sample on its way. entries: for each response, one a window."""
+
+    responses: list[EncodedResponse]
+    keys: list[list[bytes]]
+    entries: list[list[Entry]] = field(default_factory=list)
+
+
+class Serving:
+    """Lives in one event loop, from `start` to `stop`."""
+
+    def __init__(
+        self,
+        model: ServedModel,
+        limits: EngineLimits,
+        cache: ValueCache,
+        metrics: Metrics,
+        tokenizer_threads: ThreadPoolExecutor,
+    ) -> None:
+        self.model = model
+        self.info = model.info(limits)
+        self._limits = limits
+        self._metrics = metrics.model(self.info)
+        self._threads = tokenizer_threads
+        self._in_flight = InFlight(cache, self._metrics)
+        self._key = hashlib.blake2b(model.fingerprint.encode(), digest_size=16)
+        self._worker: Worker | None = None
+        self._trouble: str | None = "the start-up check has not run"
+
+    @property
+    def trouble(self) -> str | None:
+        """Why this model is not fit for work; None when it is."""
+        if self._trouble is not None or self._worker is None:
+            return self._trouble
+        return self._worker.trouble
+
+    def wait_hint_s(self) -> float:
+        """How long what is there will take."""
+        return (
+            wait_hint_s(*self._worker.backlog())
+            if self._worker is not None
+            else wait_hint_s(0, None)
+        )
+
+    async def start(self) -> None:
+        """Runs the start-up check; a model that fails it stays in trouble and serves nothing."""
+        loop = asyncio.get_running_loop()
+        try:
+            self._trouble = await loop.run_in_executor(None, run_self_check, self.model)
+        except Exception as error:
+            log.exception("%s: the start-up check failed", self.model.model_id)
+            self._trouble = f"the start-up check raised {type(error).__name__}: {error}"
+        if self._trouble is not None:
+            log.error("%s is not ready: %s", self.model.model_id, self._trouble)
+            return
+        batch = self._limits.batch_limits(self.model.backend.info.device)
+        queue = Queue(
+            max_batch_tokens=batch.max_batch_tokens,
+            max_batch_requests=batch.max_batch_requests,
+            overhead_tokens=batch.overhead_tokens,
+        )
+        self._worker = Worker(
+            self.model.backend,
+            queue,
+            self._in_flight.deliver,
+            self._metrics,
+            probe=windows_of(self.model)[0],
+            pad_id=self.model.pad_id,
+        )
+        self._in_flight.attach(self._worker)
+        self._metrics.watch_queue(self._worker.waiting)
+        self._worker.start()
+
+    async def stop(self, timeout_s: float) -> None:
+        self._trouble = "stopped"
+        if self._worker is not None:
+            await asyncio.get_running_loop().run_in_executor(None, self._worker.stop, timeout_s)
+        self.model.backend.close()
+
+    async def evaluate(
+        self,
+        samples: Sequence[Sample],
+        options: ScoreOptions,
+        *,
+        lane: Priority,
+        deadline_ns: int | None,
+    ) -> tuple[list[Outcome], Timings]:
+        """One outcome a sample. Cancelling it drops what is not on the device yet.
+
+        Raises:
+            TureenError: the options are wrong, or the model is not fit for work.
+        """
+        started_ns = time.monotonic_ns()
+        plan = make_plan(options, self.model.heads)
+        if self._worker is None:
+            raise BackendFailure(
+                f"model {self.model.model_id!r} does not serve: {self.trouble}. "
+                "Wait until /readyz says so, or look into the log."
+            )
+        ticket = Ticket(lane, deadline_ns)
+        try:
+            encoded, tokenize_ns = await self._encode_and_submit(samples, options, plan, ticket)
+            await ticket.wait()
+            outcomes = await self._judge(samples, encoded, options, plan)
+        finally:
+            if ticket.missing:
+                self._in_flight.abandon(ticket)
+        queue_ns = max((entry.queue_ns for entry in ticket.entries), default=0)
+        self._metrics.served(tokenize_ns=tokenize_ns, queue_ns=queue_ns)
+        return outcomes, Timings(
+            tokenize_ns=tokenize_ns,
+            queue_ns=queue_ns,
+            forward_ns=max((entry.forward_ns for entry in ticket.entries), default=0),
+            total_ns=time.monotonic_ns() - started_ns,
+        )
+
+    async def _encode_and_submit(
+        self, samples: Sequence[Sample], options: ScoreOptions, plan: Plan, ticket: Ticket
+    ) -> tuple[list[_Encoded | TureenError], int]:
+        loop = asyncio.get_running_loop()
+        encoded: list[_Encoded | TureenError] = []
+        tokenize_ns = 0
+        for chunk in _chunks(samples):
+            some, took_ns = await loop.run_in_executor(
+                self._threads, self._encode, chunk, options, plan
+            )
+            tokenize_ns += took_ns
+            encoded += some
+            self._submit([one for one in some if isinstance(one, _Encoded)], ticket)
+        return encoded, tokenize_ns
+
+    def _encode(
+        self, samples: Sequence[Sample], options: ScoreOptions, plan: Plan
+    ) -> tuple[list[_Encoded | TureenError], int]:
+        """On a tokenizer thread."""
+        started_ns = time.monotonic_ns()
+        encoded: list[_Encoded | TureenError] = []
+        for sample in samples:
+            try:
+                responses = self.model.encoder.encode(sample, plan.places, options.truncate)
+                keys = [[self._key_of(window) for window in one.windows] for one in responses]
+                encoded.append(_Encoded(responses, keys))
+            except TureenError as error:
+                encoded.append(error)
+            except Exception as error:  # one sample's trouble must not become its neighbours'
+                log.exception("a sample could not be encoded")
+                encoded.append(
+                    BackendFailure(
+                        f"the sample could not be turned into tokens ({type(error).__name__}); "
+                        "nothing of it was scored: report it."
+                    )
+                )
+        return encoded, time.monotonic_ns() - started_ns
+
+    def _key_of(self, window: Window) -> bytes:
+        """Of the model's fingerprint and all that the device is given of a window."""
+        key = self._key.copy()
+        key.update(len(window.input_ids).to_bytes(4, "little"))  # where one array ends
+        key.update(window.input_ids.tobytes())
+        key.update(window.token_type_ids.tobytes())
+        key.update(window.spans.tobytes())
+        return key.digest()
+
+    def _submit(self, encoded: Sequence[_Encoded], ticket: Ticket) -> None:
+        entries = iter(
+            self._in_flight.request(
+                [
+                    (key, window)
+                    for one in encoded
+                    for response, keys in zip(one.responses, one.keys, strict=True)
+                    for key, window in zip(keys, response.windows, strict=True)
+                ],
+                ticket,
+            )
+        )
+        for one in encoded:
+            one.entries = [[next(entries) for _ in keys] for keys in one.keys]
+
+    async def _judge(
+        self,
+        samples: Sequence[Sample],
+        encoded: Sequence[_Encoded | TureenError],
+        options: ScoreOptions,
+        plan: Plan,
+    ) -> list[Outcome]:
+        outcomes: list[Outcome] = []
+        judged = 0
+        for sample, one in zip(samples, encoded, strict=True):
+            if isinstance(one, TureenError):
+                outcomes.append(one)
+                continue
+            try:
+                scores = tuple(
+                    _score(sample, number, one, options, plan)
+                    for number in range(len(one.responses))
+                )
+            except TureenError as error:
+                outcomes.append(error)
+                continue
+            outcomes.append(scores)
+            for score in scores:
+                self._metrics.score(score)
+            judged += len(scores)
+            if judged >= _JUDGED_AT_ONCE:
+                judged = 0
+                await asyncio.sleep(0)
+        return outcomes
+
+
+def _score(
+    sample: Sample, number: int, encoded: _Encoded, options: ScoreOptions, plan: Plan
+) -> Score:
+    """Of response `number`; raises what one of its windows failed with."""
+    response = encoded.responses[number]
+    values = []
+    for entry in encoded.entries[number]:
+        if entry.error is not None:
+            raise entry.error
+        assert entry.values is not None  # the ticket waited for it
+        values.append(entry.values)
+    judgement = judge(values, response.units, plan)
+    offsets = sample.offsets[number] if sample.offsets is not None else None
+    return Score(
+        reward=judgement.reward,
+        heads=judgement.heads,
+        segments=judgement.segments if options.segments else None,
+        uncertainty=judgement.uncertainty,
+        members=judgement.members,
+        token_rewards=(
+            tuple(token_rewards(judgement.segments, offsets)) if offsets is not None else None
+        ),
+        tokens=response.tokens,
+        truncated_tokens=response.truncated_tokens,
+    )
+
+
+def _chunks(samples: Sequence[Sample]) -> Iterator[Sequence[Sample]]:
+    """Runs of samples with about `_CHUNK_RESPONSES` responses together, at least one sample each."""
+    start = responses = 0
+    for end, sample in enumerate(samples, start=1):
+        responses += len(sample.responses)
+        if responses >= _CHUNK_RESPONSES or end == len(samples):
+            yield samples[start:end]
+            start, responses = end, 0

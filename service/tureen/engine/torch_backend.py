@@ -1,0 +1,80 @@
+"""Values by torch, on a CPU or a CUDA device. The only file of the engine that imports torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from tureen.engine.backend import BackendInfo, BatchTooLarge, groups_of
+from tureen.engine.batch import Batch
+from tureen.model.checkpoint import load
+from tureen.model.manifest import ModelError
+
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_CPU_OUT_OF_MEMORY = ("can't allocate memory", "not enough memory")  # of torch's CPU allocator
+
+
+class TorchBackend:
+    """The soup as a torch module in inference mode. Autocast is never on: dtype is the backbone's, whole.
+
+    Args:
+        path: of a model, for `tureen.model.checkpoint.load`.
+        device: "cpu", "cuda", "cuda:1" or "auto", which takes CUDA where there is one.
+        dtype: "float32", "bfloat16" or "float16".
+        threads: of the CPU for one forward pass; None leaves it to torch. Holds for the whole process.
+    Raises:
+        ModelError: an unknown dtype or device, or a model that cannot be loaded.
+    """
+
+    def __init__(
+        self, path: Path | str, *, device: str, dtype: str, threads: int | None = None
+    ) -> None:
+        if dtype not in _DTYPES:
+            raise ModelError(f"dtype is {dtype!r}; the torch backend runs {', '.join(_DTYPES)}.")
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        if device.startswith("cuda") and not torch.cuda.is_available():
+            raise ModelError(
+                f"device is {device!r}, but torch finds no CUDA device; use --device cpu."
+            )
+        if threads is not None:
+            torch.set_num_threads(threads)
+        self._device = torch.device(device)
+        loaded = load(path, device=self._device, dtype=_DTYPES[dtype])
+        self._model: torch.nn.Module | None = loaded.model
+        self.info = BackendInfo(
+            name="torch",
+            dtype=dtype,
+            device=device,
+            groups=groups_of(loaded.manifest),
+            heads=tuple(head.name for head in loaded.manifest.heads),
+            fingerprint=loaded.fingerprint,
+        )
+
+    @torch.inference_mode()
+    def forward(self, batch: Batch) -> np.ndarray:
+        assert self._model is not None, "closed"
+        try:
+            values = self._model(
+                input_ids=torch.from_numpy(batch.input_ids).to(self._device),
+                attention_mask=torch.from_numpy(batch.attention_mask).to(self._device),
+                token_type_ids=torch.from_numpy(batch.token_type_ids).to(self._device),
+                span_weights=torch.from_numpy(batch.span_weights).to(self._device),
+            )
+            return values.float().cpu().numpy()  # (B, N, G, H)
+        except torch.OutOfMemoryError as error:
+            torch.cuda.empty_cache()
+            raise BatchTooLarge(str(error)) from error
+        except MemoryError as error:
+            raise BatchTooLarge(str(error)) from error
+        except RuntimeError as error:
+            if any(phrase in str(error) for phrase in _CPU_OUT_OF_MEMORY):
+                raise BatchTooLarge(str(error)) from error
+            raise
+
+    def close(self) -> None:
+        self._model = None
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()

@@ -1,0 +1,310 @@
+"""The device thread: takes batches from the queue and has them run. Knows no asyncio.
+
+One batch is on the device. A second thread prepares the next one meanwhile, but only when more waits than one batch
+can hold: a batch that is sealed early from a short queue would be a small one. Otherwise the device thread forms its
+batch itself, at the last moment, from everything that has come.
+
+Every entry that is submitted comes back through `deliver` once, with values or an error, unless it was discarded.
+When the device thread dies the worker is in trouble until its successor, started at once, has run a window that is
+known to be good. What was on the device is run once more, each entry alone, so that only the one that killed the
+thread fails. After `max_deaths` in a row everything fails and nothing more is taken.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from tureen.contracts import Priority
+from tureen.engine.backend import Backend
+from tureen.engine.batch import Batch
+from tureen.engine.metrics import ModelMetrics
+from tureen.engine.queue import Entry, Queue
+from tureen.engine.runner import Deliver, Outcome, Runner
+from tureen.errors import BackendFailure, Overloaded, TureenError
+
+if TYPE_CHECKING:
+    from tureen.text.encoding import Window
+
+log = logging.getLogger(__name__)
+
+_PROBE_AGAIN_S = 1.0  # while the device goes on failing
+
+
+@dataclass(slots=True)
+class _Prepared:
+    """batch: None while it is not collated; the device thread does that itself if it comes first."""
+
+    entries: list[Entry]
+    lane: Priority
+    expired: list[Entry] = field(default_factory=list)
+    batch: Batch | None = None
+
+
+class Worker:
+    """Serves one backend.
+
+    Args:
+        probe: a window known to be good; it tells a broken device from a poisoned entry.
+        max_deaths: of the device thread, without a good batch in between.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        queue: Queue,
+        deliver: Deliver,
+        metrics: ModelMetrics,
+        *,
+        probe: Window,
+        pad_id: int = 0,
+        max_deaths: int = 3,
+    ) -> None:
+        self._runner = Runner(backend, deliver, self._shrink, metrics, pad_id)
+        self._queue = queue
+        self._metrics = metrics
+        self._probe = probe
+        self._max_deaths = max_deaths
+        self._lock = threading.RLock()  # guards the queue and all below
+        self._work = threading.Condition(self._lock)  # the device thread waits for it
+        self._room = threading.Condition(self._lock)  # the preparing thread waits for it
+        self._held: list[Entry] = []  # on the device
+        self._prepared: _Prepared | None = None
+        self._suspects: list[Entry] = []  # were on the device when its thread died
+        self._last_lane = Priority.INTERACTIVE
+        self._stopping = False
+        self._deaths = 0
+        self._trouble: str | None = "the device thread has not started"
+        self._probe_at_ns: int | None = None  # while there is trouble
+        self._device: threading.Thread | None = None
+        self._preparer = threading.Thread(
+            target=self._prepare_loop, name="tureen-prepare", daemon=True
+        )
+
+    def start(self) -> None:
+        self._trouble = None
+        self._preparer.start()
+        self._start_device()
+
+    def stop(self, timeout_s: float) -> None:
+        """Ends after the batch on the device, or after the timeout; what is left fails. Blocks."""
+        with self._lock:
+            self._stopping = True
+            self._trouble = "the worker stops"
+            self._work.notify_all()
+            self._room.notify_all()
+        for thread in (self._preparer, self._device):
+            if thread is not None and thread.is_alive():
+                thread.join(timeout_s)
+        self._give_up(_stopped())
+
+    @property
+    def trouble(self) -> str | None:
+        """Why this worker is not fit for work; None when it is."""
+        return self._trouble
+
+    def backlog(self) -> tuple[int, float | None]:
+        """Tokens that wait or are on the device, and the measured tokens per second (None before any)."""
+        with self._lock:
+            taken = [*self._held, *self._suspects]
+            if self._prepared is not None:
+                taken += self._prepared.entries
+            tokens = sum(entry.tokens for entry in taken if not entry.resolved)
+            return self._queue.tokens + tokens, self._runner.tokens_per_s
+
+    def waiting(self, lane: Priority) -> tuple[int, int]:
+        """Entries and tokens of a lane that wait in the queue."""
+        with self._lock:
+            return self._queue.waiting(lane)
+
+    def submit(self, entries: Sequence[Entry]) -> None:
+        """Takes entries over."""
+        with self._lock:
+            refusal = self._refusal()
+            if refusal is None:
+                for entry in entries:
+                    self._queue.append(entry)
+                self._work.notify()
+                self._call_preparer()
+        if refusal is not None:
+            self._runner.fail(entries, refusal)
+
+    def discard(self, entries: Sequence[Entry]) -> None:
+        """Nobody waits for these any more; those that are not on the device yet never get there."""
+        with self._lock:
+            for entry in entries:
+                entry.abandoned = True
+                self._queue.discard(entry)
+
+    def promote(self, entry: Entry) -> None:
+        """An `interactive` request waits for an entry of `bulk`."""
+        with self._lock:
+            self._queue.promote(entry)
+
+    # the device thread
+
+    def _start_device(self) -> None:
+        self._device = threading.Thread(target=self._device_loop, name="tureen-device", daemon=True)
+        self._device.start()
+
+    def _device_loop(self) -> None:
+        try:
+            while self._step():
+                pass
+        except BaseException as error:  # whatever ends the thread, its entries must still resolve
+            self._died(error)
+
+    def _step(self) -> bool:
+        """One batch, or one probe of a device in trouble; False at the end."""
+        with self._lock:
+            self._held = []
+            prepared = self._wait()
+            if self._stopping:
+                return False
+            if prepared is not None:
+                self._held = prepared.entries
+                self._call_preparer()
+        if prepared is None:
+            trouble = self._runner.probe(self._probe)
+            self._judge(trouble, _PROBE_AGAIN_S)
+            return True
+        self._runner.expire(prepared.expired)
+        outcome = self._runner.run(prepared.entries, prepared.batch)
+        if outcome is Outcome.SERVED:
+            self._judge(None)
+        elif outcome is Outcome.FAILED:
+            self._judge("nothing of the last batch could be scored")
+        return True
+
+    def _wait(self) -> _Prepared | None:
+        """Waits for work; None when a probe is due or the worker stops."""
+        while not self._stopping:
+            now_ns, wait_s = time.monotonic_ns(), None
+            if self._probe_at_ns is not None:
+                if now_ns >= self._probe_at_ns:
+                    return None
+                wait_s = (self._probe_at_ns - now_ns) / 1e9
+            prepared = self._take(now_ns)
+            if prepared is not None:
+                self._last_lane = prepared.lane
+                longest = max((entry.tokens for entry in prepared.entries), default=0)
+                self._queue.charge(prepared.lane, len(prepared.entries) * longest)
+                return prepared
+            self._work.wait(wait_s)
+        return None
+
+    def _take(self, now_ns: int) -> _Prepared | None:
+        if self._suspects:
+            suspect = self._suspects.pop(0)
+            return _Prepared([suspect], suspect.lane)
+        prepared = self._prepared
+        if prepared is not None and not self._overtaken(prepared):
+            self._prepared = None
+            return prepared
+        return self._form(now_ns)
+
+    def _overtaken(self, prepared: _Prepared) -> bool:
+        """Whether `interactive` work came after this batch of `bulk` was sealed, and goes first once."""
+        return (
+            prepared.lane is Priority.BULK
+            and self._last_lane is Priority.BULK
+            and self._queue.waiting(Priority.INTERACTIVE)[0] > 0
+        )
+
+    def _form(self, now_ns: int) -> _Prepared | None:
+        taken = self._queue.next_batch(now_ns)
+        if not taken.entries and not taken.expired:
+            return None
+        return _Prepared(taken.entries, taken.lane, taken.expired)
+
+    def _judge(self, trouble: str | None, probe_in_s: float = 0.0) -> None:
+        """After a batch or a probe: fit, or in trouble until a probe comes through."""
+        with self._lock:
+            if self._stopping:
+                return
+            self._trouble = trouble
+            if trouble is None:
+                self._deaths, self._probe_at_ns = 0, None
+            else:
+                self._probe_at_ns = time.monotonic_ns() + int(probe_in_s * 1e9)
+
+    def _died(self, error: BaseException) -> None:
+        """What a device thread does last: decides over its entries, and starts its successor."""
+        log.error("the device thread died", exc_info=error)
+        self._metrics.restarted()
+        reason = f"the device thread died of {type(error).__name__}"
+        with self._lock:
+            self._deaths += 1
+            refusal = self._refusal()
+            killers = [entry for entry in self._held if entry.retried]
+            for entry in self._held:
+                if not entry.retried:
+                    entry.retried = True
+                    self._suspects.append(entry)
+            self._held = []
+            self._judge(reason)
+        self._runner.fail(killers, BackendFailure(f"{reason} while it ran this; others go on."))
+        if refusal is not None:
+            self._give_up(refusal)
+        else:
+            self._start_device()
+
+    def _shrink(self, max_batch_tokens: int) -> int:
+        with self._lock:
+            self._queue.shrink(max_batch_tokens)
+            return self._queue.max_batch_tokens
+
+    # the preparing thread
+
+    def _may_prepare(self) -> bool:
+        return bool(self._held) and self._prepared is None and self._queue.saturated
+
+    def _call_preparer(self) -> None:
+        if self._may_prepare():
+            self._room.notify()
+
+    def _prepare_loop(self) -> None:
+        while True:
+            with self._lock:
+                while not self._stopping and not self._may_prepare():
+                    self._room.wait()
+                if self._stopping:
+                    return
+                prepared = self._prepared = self._form(time.monotonic_ns())
+            if prepared is not None and prepared.entries:
+                try:
+                    prepared.batch = self._runner.collate(prepared.entries)
+                except Exception as error:  # the device thread meets it again, and isolates it
+                    log.debug("a batch could not be prepared", exc_info=error)
+
+    # any thread
+
+    def _refusal(self) -> TureenError | None:
+        """Why entries are not taken any more."""
+        if self._stopping:
+            return _stopped()
+        if self._deaths > self._max_deaths:
+            return BackendFailure(
+                f"the device thread died {self._deaths} times in a row; {self._max_deaths} are borne. "
+                "Restart the server."
+            )
+        return None
+
+    def _give_up(self, error: TureenError) -> None:
+        """Fails everything there is."""
+        with self._lock:
+            entries = [*self._held, *self._suspects, *self._queue.drain()]
+            if self._prepared is not None:
+                entries += self._prepared.entries + self._prepared.expired
+            self._suspects, self._prepared = [], None
+        self._runner.fail(entries, error)
+
+
+def _stopped() -> Overloaded:
+    return Overloaded(
+        "the server is shutting down and did not get to this; send it again.", retry_after_s=1.0
+    )
