@@ -13,7 +13,7 @@ import ipaddress
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
@@ -21,15 +21,12 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, YamlCo
 
 from tureen.engine.limits import EngineLimits
 from tureen.errors import nearest
+from tureen.usage import Parser, UsageError
 
 PREFIX = "TUREEN_"
 READ_ELSEWHERE = {"TUREEN_MODELS"}  # where bare model names are looked up: engine.loading
 _ENGINE = EngineLimits()  # its defaults are the defaults here
 TYPO = 0.8  # difflib ratio from which an unknown environment name counts as a misspelt one
-
-
-class ConfigError(ValueError):
-    """One line for whoever starts the server: what was given, what is allowed, what to do."""
 
 
 class Config(BaseSettings):
@@ -56,8 +53,10 @@ class Config(BaseSettings):
     device: str = Field(
         "auto", description="auto, cpu, cuda or cuda:N. auto: a GPU where there is one."
     )
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
-        "auto", description="Number format of the forward pass. auto: float32 on a CPU."
+    dtype: Literal["float32", "bfloat16", "float16"] = Field(
+        "float32",
+        description="Number format of the forward pass. The short ones are faster on a GPU and "
+        "move rewards in the second decimal.",
     )
     api_key: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
@@ -147,13 +146,13 @@ class Config(BaseSettings):
     def all_keys(self) -> tuple[str, ...]:
         """All keys of flags, environment and file; empty: scoring is open.
 
-        Raises ConfigError when the key file cannot be used, or a public address has no key.
+        Raises UsageError when the key file cannot be used, or a public address has no key.
         """
         keys = self.api_key
         if self.api_key_file is not None:
             keys += _read_keys(self.api_key_file)
         if not keys and not self.insecure_no_key and not _is_loopback(self.host):
-            raise ConfigError(
+            raise UsageError(
                 f"host {self.host} can be reached from other machines and no key is set: give "
                 "--api-key or --api-key-file, or say --insecure-no-key if everybody may score"
             )
@@ -172,11 +171,11 @@ def _read_keys(path: Path) -> tuple[str, ...]:
         keys = [line.split("#")[0].strip() for line in lines]
         found = tuple(_key(key, f"{path}") for key in keys if key)
     except OSError as error:
-        raise ConfigError(f"api_key_file {path} cannot be read: {error.strerror}") from None
+        raise UsageError(f"api_key_file {path} cannot be read: {error.strerror}") from None
     except ValueError as error:  # an unusable key, or bytes that are no text
-        raise ConfigError(f"api_key_file {path}: {error}") from None
+        raise UsageError(f"api_key_file {path}: {error}") from None
     if not found:
-        raise ConfigError(f"api_key_file {path} holds no key: write one a line")
+        raise UsageError(f"api_key_file {path} holds no key: write one a line")
     return found
 
 
@@ -193,16 +192,15 @@ def flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """The command line of `tureen serve`, made from the fields."""
-    made = _Parser(
+    made = Parser(
         prog="tureen serve",
         description="Serve a reward model over HTTP and gRPC.",
         epilog="Every flag is also an environment variable (--http-port is TUREEN_HTTP_PORT) and a "
         "key of the --config file (http_port). Flags win over the environment, the environment "
         "over the file.",
         argument_default=argparse.SUPPRESS,
-        allow_abbrev=False,
     )
     made.add_argument(
         "--config",
@@ -229,21 +227,16 @@ def parser() -> argparse.ArgumentParser:
 def load(argv: Sequence[str]) -> Config:
     """The settings from a command line, the environment and the file either of them names.
 
-    Raises ConfigError with one line; argparse itself exits for --help.
+    Raises UsageError with one line; argparse itself exits for --help.
     """
-    arguments = parser()
-    given, unknown = arguments.parse_known_args(argv)
-    if unknown:
-        known = [option for option in arguments._option_string_actions if option.startswith("--")]
-        raise ConfigError(f"{unknown[0]} is not a flag of tureen serve{nearest(unknown[0], known)}")
-    flags = vars(given)
+    flags = vars(parser().read(argv))
     named = os.environ.get(PREFIX + "CONFIG")
     file = flags.pop("config", Path(named) if named else None)
     _refuse_typos(os.environ)
     try:
         return _with_file(file)(**flags)
     except ValidationError as error:
-        raise ConfigError(_sentence(error, file)) from None
+        raise UsageError(_sentence(error, file)) from None
 
 
 def flag_table() -> str:
@@ -256,25 +249,18 @@ def flag_table() -> str:
     return "\n".join(rows)
 
 
-class _Parser(argparse.ArgumentParser):
-    """Errors become ConfigError, so that every mistake leaves by the same one line."""
-
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(message)
-
-
 def _with_file(file: Path | None) -> type[Config]:
     if file is None:
         return Config
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigError(f"config file {file} cannot be read: {error.strerror}") from None
+        raise UsageError(f"config file {file} cannot be read: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
-        raise ConfigError(f"config file {file} is not YAML: {reason}") from None
+        raise UsageError(f"config file {file} is not YAML: {reason}") from None
     if content is not None and not isinstance(content, dict):
-        raise ConfigError(
+        raise UsageError(
             f"config file {file} must hold 'key: value' lines, such as 'http_port: 8080'"
         )
 
@@ -297,7 +283,7 @@ def _refuse_typos(environ: Mapping[str, str]) -> None:
         bare = [candidate.removeprefix(PREFIX) for candidate in known]
         close = difflib.get_close_matches(name.removeprefix(PREFIX), bare, n=1, cutoff=TYPO)
         if close:
-            raise ConfigError(f"{name} is not a setting; did you mean {PREFIX}{close[0]}?")
+            raise UsageError(f"{name} is not a setting; did you mean {PREFIX}{close[0]}?")
 
 
 def _sentence(error: ValidationError, file: Path | None) -> str:

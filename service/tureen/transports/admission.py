@@ -9,9 +9,10 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from tureen.config import Config
-from tureen.contracts import Priority
+from tureen.contracts import Priority, ScoreResponse
 from tureen.engine.metrics import Metrics
 from tureen.engine.scorer import Scorer
 from tureen.errors import (
@@ -21,6 +22,7 @@ from tureen.errors import (
     PayloadTooLarge,
     TureenError,
     Unauthenticated,
+    failure_of,
 )
 
 RETRY_AFTER_S = 1.0  # while the model loads or the process leaves; nothing can be measured then
@@ -31,6 +33,23 @@ log = logging.getLogger("tureen")
 
 class CallerGone(Exception):
     """The connection closed before the answer was there; nobody is left to be told."""
+
+
+@dataclass(slots=True)
+class Record:
+    """How one request went."""
+
+    code: str = "ok"
+
+    def failure(self, answer: object) -> TureenError | None:
+        """The error to give instead of a response without a single score.
+
+        Not raised inside `recorded`: the scorer has counted it, sample by sample.
+        """
+        failure = failure_of(answer) if isinstance(answer, ScoreResponse) else None
+        if failure is not None:
+            self.code = failure.code
+        return failure
 
 
 class Admission:
@@ -46,7 +65,7 @@ class Admission:
         self._keys = tuple(key.encode() for key in config.all_keys())
         self._scorer: Scorer | None = None
         self._closed: str | None = f"{config.model} is being loaded"
-        self._in_flight = 0
+        self.in_flight = 0
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -92,35 +111,37 @@ class Admission:
                 f"Not answering now: {self._closed}. Come back in {RETRY_AFTER_S:g} s.",
                 retry_after_s=RETRY_AFTER_S,
             )
-        self._in_flight += 1
+        self.in_flight += 1
         self._idle.clear()
         try:
             yield self._scorer
         finally:
-            self._in_flight -= 1
-            if not self._in_flight:
+            self.in_flight -= 1
+            if not self.in_flight:
                 self._idle.set()
 
     @contextmanager
-    def recorded(self, door: str, route: str) -> Iterator[None]:
+    def recorded(self, door: str, route: str) -> Iterator[Record]:
         """Counts one request, its code and its time. What is raised leaves as a TureenError."""
-        started, code = time.perf_counter(), "ok"
+        started, record = time.perf_counter(), Record()
         try:
-            yield
+            yield record
         except TureenError as error:
-            code = error.code
+            record.code = error.code
+            self.metrics.error(error.code)
             raise
         except (asyncio.CancelledError, CallerGone):
-            code = "cancelled"
+            record.code = "cancelled"
             raise
         except Exception:
-            code = BackendFailure.code
+            record.code = BackendFailure.code
+            self.metrics.error(record.code)
             log.exception("%s %s failed", door, route)
             raise BackendFailure(
                 "The server failed on this request; its log has the details. Try again."
             ) from None
         finally:
-            self.metrics.request(door, route, code, time.perf_counter() - started)
+            self.metrics.request(door, route, record.code, time.perf_counter() - started)
 
 
 def check_size(size: int, limit: int) -> None:

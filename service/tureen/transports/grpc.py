@@ -25,7 +25,7 @@ from grpc_status import rpc_status
 from tureen import wire
 from tureen.contracts import RankRequest, SampleResult, ScoreRequest, ScoreResponse
 from tureen.engine.scorer import Scorer
-from tureen.errors import DeadlineExceeded, InvalidRequest, TureenError, failure_of
+from tureen.errors import DeadlineExceeded, InvalidRequest, TureenError
 from tureen.transports.admission import Admission, check_size, priority_of
 from tureen.v1 import reward_pb2
 
@@ -102,12 +102,16 @@ class RewardService:
     def _method(self, route: str, work: Work) -> Callable[[bytes, Context], Awaitable[bytes]]:
         async def method(raw: bytes, context: Context) -> bytes:
             try:
-                with self._admission.recorded("grpc", route):
+                with self._admission.recorded("grpc", route) as record:
                     self._admission.authenticate(_metadata(context, "authorization"))
                     with self._admission.admitted() as scorer:
                         check_size(len(raw), self._admission.config.max_body_bytes)
-                        work_ = work(scorer, raw, _terms(context))
-                        return _written(await _until_deadline(context, work_))
+                        answering = work(scorer, raw, _terms(context))
+                        answer = await _until_deadline(context, answering)
+                        failure = record.failure(answer)
+                if failure is not None:
+                    raise failure
+                return _written(answer)
             except TureenError as error:
                 await _abort(context, error)
 
@@ -141,10 +145,13 @@ class RewardService:
     async def _stream_answer(self, raw: bytes, terms: Terms) -> ScoreResponse:
         request = ScoreRequest(samples=())
         try:
-            with self._admission.recorded("grpc", "stream"), self._admission.admitted() as scorer:
-                check_size(len(raw), self._admission.config.max_body_bytes)
+            admission = self._admission
+            with admission.recorded("grpc", "stream") as record, admission.admitted() as scorer:
+                check_size(len(raw), admission.config.max_body_bytes)
                 request = _read(ScoreRequest, raw)
-                return await _score_named(scorer, request, terms)
+                response = await _score_named(scorer, request, terms)
+                record.failure(response)
+                return response
         except TureenError as error:
             ids = [sample.id for sample in request.samples] or [None]
             results = tuple(SampleResult(id=id_, error=error.info()) for id_ in ids)
@@ -154,10 +161,7 @@ class RewardService:
 
 
 async def _score(scorer: Scorer, raw: bytes, terms: Terms) -> object:
-    response = await scorer.score(_read(ScoreRequest, raw), **terms)
-    if failure := failure_of(response):
-        raise failure
-    return response
+    return await scorer.score(_read(ScoreRequest, raw), **terms)
 
 
 async def _rank(scorer: Scorer, raw: bytes, terms: Terms) -> object:
@@ -188,8 +192,8 @@ async def _score_named(scorer: Scorer, request: ScoreRequest, terms: Terms) -> S
     if nameless and not named:
         raise nameless[0]
     response = await scorer.score(replace(request, samples=named), **terms)
-    if not nameless:
-        return response
+    for error in nameless:
+        scorer.metrics.error(error.code)
     scored, refused = iter(response.results), iter(nameless)
     results = (
         next(scored) if sample.id is not None else SampleResult(error=next(refused).info())

@@ -26,7 +26,7 @@ from tureen.contracts import (
     ScoreResponse,
 )
 from tureen.engine.scorer import Scorer
-from tureen.errors import InvalidRequest, Overloaded, TureenError, failure_of, nearest
+from tureen.errors import InvalidRequest, Overloaded, TureenError, nearest
 from tureen.transports import openapi
 from tureen.transports.admission import (
     RETRY_AFTER_S,
@@ -65,7 +65,7 @@ def _scoring_routes(app: FastAPI, admission: Admission) -> None:
 
     async def answer(request: Request, route: str, work: Work) -> Response:
         headers = request.headers
-        with admission.recorded("http", route):
+        with admission.recorded("http", route) as record:
             admission.authenticate(headers.get("authorization"))
             with admission.admitted() as scorer:
                 terms = {
@@ -73,13 +73,14 @@ def _scoring_routes(app: FastAPI, admission: Admission) -> None:
                     "priority": priority_of(headers.get("x-priority")),
                 }
                 body = await _read(request, admission.config.max_body_bytes)
-                return _json(await _while_connected(request, work(scorer, body, terms)))
+                answered = await _while_connected(request, work(scorer, body, terms))
+                failure = record.failure(answered)
+        if failure is not None:
+            raise failure
+        return _json(answered)
 
     async def score_body_of(scorer: Scorer, body: bytes, terms: dict[str, Any]) -> ScoreResponse:
-        response = await scorer.score(score_body.parse(body), **terms)
-        if failure := failure_of(response):
-            raise failure
-        return response
+        return await scorer.score(score_body.parse(body), **terms)
 
     async def rank_body_of(scorer: Scorer, body: bytes, terms: dict[str, Any]) -> RankResponse:
         return await scorer.rank(rank_body.parse(body), **terms)
@@ -134,17 +135,14 @@ def _model_routes(app: FastAPI, admission: Admission) -> None:
 
 
 def _operating_routes(app: FastAPI, admission: Admission) -> None:
-    @app.api_route("/healthz", methods=["GET", "HEAD"], operation_id="healthz")
+    @app.head("/healthz", include_in_schema=False)
+    @app.get("/healthz")
     async def healthz() -> Response:
         """200 while the process lives."""
         return _json({"status": "ok"})
 
-    @app.api_route(
-        "/readyz",
-        methods=["GET", "HEAD"],
-        operation_id="readyz",
-        openapi_extra=openapi.operation(errors=openapi.READINESS_ERRORS),
-    )
+    @app.head("/readyz", include_in_schema=False)
+    @app.get("/readyz", openapi_extra=openapi.operation(errors=openapi.READINESS_ERRORS))
     async def readyz() -> Response:
         """200 when scores can be expected; otherwise 503 with the reason."""
         ready, reason = admission.ready()
@@ -174,7 +172,11 @@ def _answer_every_error(app: FastAPI, admission: Admission) -> None:
     @app.exception_handler(HTTPException)
     async def on_no_route(request: Request, error: HTTPException) -> Response:
         """Starlette's own: no such route, or not with this method."""
-        paths = {route.path for route in app.routes if isinstance(route, APIRoute)}
+        paths = {
+            route.path_format
+            for route in app.routes
+            if isinstance(route, APIRoute) and route.include_in_schema
+        }
         path, allowed = request.url.path, (error.headers or {}).get("Allow")
         if allowed:
             message = f"{path} does not answer {request.method}. Send {allowed}."

@@ -1,0 +1,51 @@
+"""A scorer without a server, for the commands that score here."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from tureen.engine.limits import EngineLimits
+from tureen.engine.loading import load_model
+from tureen.engine.scorer import Scorer
+from tureen.engine.served import ServedModel
+from tureen.usage import Parser, UsageError
+
+
+def add_model_options(parser: Parser) -> None:
+    parser.add_argument("--backend", choices=("auto", "torch", "onnx"), default="auto")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="float32")
+
+
+def load(arguments: argparse.Namespace) -> ServedModel:
+    return load_model(
+        arguments.model,
+        backend=arguments.backend,
+        device=arguments.device,
+        dtype=arguments.dtype,
+    )
+
+
+@asynccontextmanager
+async def scoring(model: ServedModel, responses: int, *, remember: bool) -> AsyncIterator[Scorer]:
+    """A started scorer that takes one request of so many responses.
+
+    Raises UsageError when the model does not pass its start-up check.
+    """
+    most = max(1, responses)
+    limits = EngineLimits(
+        max_concurrent_requests=most,
+        max_client_batch_size=most,
+        cache_bytes=EngineLimits().cache_bytes if remember else 0,
+    )
+    scorer = Scorer([model], limits=limits)
+    await scorer.start()
+    try:
+        ready, reason = scorer.ready()
+        if not ready:
+            raise UsageError(f"the model cannot be used: {reason}")
+        yield scorer
+    finally:
+        await scorer.stop()

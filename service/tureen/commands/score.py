@@ -1,0 +1,143 @@
+"""`tureen score`: responses scored in this process, shown for people or as JSON."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from tureen.commands.in_process import add_model_options, load, scoring
+from tureen.commands.output import print_json
+from tureen.commands.table import print_scores
+from tureen.contracts import Aggregation, Sample, ScoreRequest, ScoreResponse, Truncate
+from tureen.errors import InvalidRequest, failure_of
+from tureen.transports.json_body import JsonBody
+from tureen.usage import Parser, UsageError
+
+
+def main(argv: Sequence[str]) -> int:
+    arguments = _parser().read(argv)
+    request = _request(arguments)
+    response = asyncio.run(_score(arguments, request))
+    if failure := failure_of(response):
+        raise failure
+    if arguments.json:
+        print_json(response)
+    else:
+        print_scores(Console(highlight=False), request.samples, response)
+    return int(any(result.error is not None for result in response.results))
+
+
+async def _score(arguments: argparse.Namespace, request: ScoreRequest) -> ScoreResponse:
+    responses = sum(len(sample.responses) for sample in request.samples)
+    async with scoring(load(arguments), responses, remember=True) as scorer:
+        return await scorer.score(request)
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        prog="tureen score",
+        description="Score responses here, without a server. Exit status 1 when a sample failed.",
+    )
+    parser.add_argument(
+        "model", nargs="?", default="grounded-qa", metavar="MODEL", help="[default %(default)s]"
+    )
+    parser.add_argument("--prompt", help="what was asked")
+    parser.add_argument(
+        "--context", action="append", default=[], help="a passage of evidence; repeatable"
+    )
+    parser.add_argument(
+        "--response", action="append", default=[], help="a response to score; repeatable"
+    )
+    parser.add_argument(
+        "--file",
+        metavar="FILE",
+        help="samples instead, one JSON object a line, as in samples[] of /v1/score; - is stdin",
+    )
+    parser.add_argument("--json", action="store_true", help="print the answer of /v1/score")
+    parser.add_argument("--head", action="append", help="compute only this head; repeatable")
+    parser.add_argument(
+        "--weight",
+        action="append",
+        metavar="HEAD=W",
+        help="weigh the heads so, and all others nothing; repeatable",
+    )
+    parser.add_argument(
+        "--aggregation",
+        choices=list(Aggregation),
+        default=Aggregation.MEAN,
+        help="of the members [default mean]",
+    )
+    parser.add_argument(
+        "--penalty", type=float, default=0.5, help="of uncertainty_weighted [default %(default)s]"
+    )
+    parser.add_argument("--uncertainty", action="store_true", help="show the members' spread")
+    parser.add_argument("--members", action="store_true", help="show each member's reward")
+    parser.add_argument(
+        "--truncate",
+        choices=list(Truncate),
+        default=Truncate.NEVER,
+        help="what may be dropped when a sample is too long [default never]",
+    )
+    add_model_options(parser)
+    return parser
+
+
+def _request(arguments: argparse.Namespace) -> ScoreRequest:
+    return ScoreRequest(
+        samples=_samples(arguments),
+        heads=tuple(arguments.head) if arguments.head else None,
+        weights=dict(map(_weight, arguments.weight)) if arguments.weight else None,
+        aggregation=Aggregation(arguments.aggregation),
+        penalty=arguments.penalty,
+        uncertainty=arguments.uncertainty,
+        members=arguments.members,
+        truncate=Truncate(arguments.truncate),
+    )
+
+
+def _samples(arguments: argparse.Namespace) -> tuple[Sample, ...]:
+    direct = arguments.prompt is not None or arguments.context or arguments.response
+    if arguments.file is not None:
+        if direct:
+            raise UsageError(
+                "--file holds whole samples: leave --prompt, --context, --response out"
+            )
+        return _read(arguments.file)
+    if arguments.prompt is None or not arguments.response:
+        raise UsageError("give --prompt and at least one --response, or --file FILE")
+    return (
+        Sample(
+            prompt=arguments.prompt,
+            context=tuple(arguments.context),
+            responses=tuple(arguments.response),
+        ),
+    )
+
+
+def _read(name: str) -> tuple[Sample, ...]:
+    content = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
+    body = JsonBody(Sample)
+    samples = []
+    for number, line in enumerate(content.splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            samples.append(body.parse(line))
+        except InvalidRequest as error:
+            raise UsageError(f"{name}:{number}: {error.message}") from error
+    if not samples:
+        raise UsageError(f"{name} holds no sample: write one JSON object a line")
+    return tuple(samples)
+
+
+def _weight(text: str) -> tuple[str, float]:
+    head, _, number = text.rpartition("=")
+    try:
+        return head, float(number)
+    except ValueError:
+        raise UsageError(f"--weight is {text!r}; write it as HEAD=NUMBER") from None

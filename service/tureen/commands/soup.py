@@ -1,0 +1,142 @@
+"""`tureen soup`: what a soup is made of, a soup out of checkpoints, what two models differ in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from tureen.commands.output import print_json
+from tureen.errors import nearest
+from tureen.model import soup
+from tureen.usage import Parser, UsageError
+
+HELP = """usage: tureen soup {inspect,make,diff} [...]
+
+  inspect DIR                        ingredients, coefficients, heads and fingerprint of a soup
+  make DIR DIR ... --out DIR         average checkpoints that share a pretrained ancestor
+  diff DIR DIR                       what two models differ in, layer by layer
+
+`tureen soup make --help` explains one."""
+
+
+def main(argv: Sequence[str]) -> int:
+    name = argv[0] if argv else "--help"
+    if name in {"-h", "--help"}:
+        Console().print(HELP, markup=False, highlight=False)
+        return 0
+    if name not in ACTIONS:
+        raise UsageError(f"{name!r} is not an action of tureen soup{nearest(name, ACTIONS)}")
+    ACTIONS[name](argv[1:])
+    return 0
+
+
+def inspect(argv: Sequence[str]) -> None:
+    parser = Parser(prog="tureen soup inspect", description="What a soup is made of.")
+    parser.add_argument("directory", type=Path)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    arguments = parser.read(argv)
+    found = soup.inspect(arguments.directory)
+    if arguments.json:
+        print_json(found)
+        return
+    console = Console()
+    base = found["base"]
+    console.print(f"[bold]{found['model_id']}[/]  {found['soup']}  {found['fingerprint']}")
+    console.print(f"base       {base['repo'] if base else 'none: full weights'}")
+    console.print(f"calibrated on  {found['calibration_set'] or 'nothing: not fitted'}")
+    console.print(f"data       {', '.join(found['data_licences']) or 'not stated'}")
+    heads = Table("head", "granularity", "weight", "mean", "std", "windows combine by")
+    for head in found["heads"]:
+        calibration = head["calibration"]
+        heads.add_row(
+            head["name"],
+            str(head["granularity"]),
+            f"{head['weight']:g}",
+            f"{calibration['mean']:.4f}",
+            f"{calibration['std']:.4f}",
+            str(head["combine"]),
+        )
+    console.print(heads)
+    ingredients = Table("ingredient", "coefficient", "norm", "MB", "sha256", "lineage")
+    for one in found["ingredients"]:
+        ingredients.add_row(
+            one["name"],
+            f"{one['coefficient']:.4f}",
+            f"{one['norm']:.4g}",
+            f"{one['bytes'] / 1e6:.1f}",
+            one["sha256"].removeprefix("sha256:")[:12],
+            ", ".join(f"{key}={value}" for key, value in one["lineage"].items()),
+        )
+    console.print(ingredients)
+
+
+def make(argv: Sequence[str]) -> None:
+    parser = Parser(
+        prog="tureen soup make",
+        description="Average the weights of checkpoints that share a pretrained ancestor. The "
+        "calibration becomes the mean of theirs: fit it anew on data before you trust rewards.",
+    )
+    parser.add_argument("directories", type=Path, nargs="+", metavar="DIR")
+    parser.add_argument("--out", type=Path, required=True, help="directory to write")
+    parser.add_argument(
+        "--coefficient",
+        type=float,
+        action="append",
+        metavar="W",
+        help="one for each DIR, in their order, adding up to 1; left out, all count the same",
+    )
+    parser.add_argument("--recipe", help="how they were chosen; a word that is stored")
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="average although no shared ancestor is on record; nothing else is forced",
+    )
+    arguments = parser.read(argv)
+    recipe = arguments.recipe or ("weighted" if arguments.coefficient else "uniform")
+    try:
+        made = soup.make_soup(
+            arguments.directories,
+            arguments.coefficient,
+            arguments.out,
+            recipe,
+            force=arguments.force,
+        )
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    Console().print(f"[bold]{made.soup}[/] of {len(made.ingredients)} in {arguments.out}")
+
+
+def diff(argv: Sequence[str]) -> None:
+    parser = Parser(prog="tureen soup diff", description="What two models differ in.")
+    parser.add_argument("one", type=Path)
+    parser.add_argument("other", type=Path)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    arguments = parser.read(argv)
+    found = soup.diff(arguments.one, arguments.other)
+    if arguments.json:
+        print_json(found)
+        return
+    console = Console()
+    if not any(found.values()):
+        console.print("no difference")
+        return
+    fields = Table("manifest", str(arguments.one), str(arguments.other))
+    for name, (one, other) in found["manifest"].items():
+        fields.add_row(name, _short(one), _short(other))
+    console.print(fields)
+    layers = Table("layer", "L2 distance")
+    for name, distance in found["layers"].items():
+        layers.add_row(name, f"{distance:.6g}")
+    console.print(layers)
+
+
+def _short(value: Any, width: int = 60) -> str:
+    text = str(value)
+    return text if len(text) <= width else text[: width - 1] + "…"
+
+
+ACTIONS = {"inspect": inspect, "make": make, "diff": diff}

@@ -1,0 +1,34 @@
+"""Command lines that explain themselves in one line when they were written wrongly."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from tureen.errors import nearest
+
+
+class UsageError(ValueError):
+    """One line for whoever typed the command: what was given, what is allowed, what to do."""
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse that raises `UsageError` instead of printing and exiting, and offers near names."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(allow_abbrev=False, **settings)
+
+    def read(self, argv: Sequence[str]) -> argparse.Namespace:
+        """The arguments; raises UsageError for what is not one."""
+        given, unknown = self.parse_known_args(list(argv))
+        if not unknown:
+            return given
+        name = unknown[0].split("=")[0]
+        if not name.startswith("-"):
+            raise UsageError(f"{self.prog} does not take {name!r}. See {self.prog} --help.")
+        options = [option for option in self._option_string_actions if option.startswith("--")]
+        raise UsageError(f"{self.prog} has no option {name}{nearest(name, options)}")
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}. See {self.prog} --help.")
