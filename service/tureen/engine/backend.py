@@ -1,6 +1,7 @@
 """The whole contract between the engine and whatever computes values. Read this first.
 
-A backend is used by one thread at a time. It never sees text, requests, heads' calibrations or deadlines.
+A backend is used by one thread at a time. It never sees text, requests, heads' calibrations or
+deadlines.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from tureen.model.manifest import Manifest
 class BackendInfo:
     """What runs where.
 
-    name: "torch", "onnx" or "stub". dtype: of the computation, such as "float32". device: such as "cpu", "cuda:0".
+    name: "torch", "onnx" or "stub". dtype: of the computation, such as "float32". device: such as
+    "cpu", "cuda:0".
     groups: G of the values: the soup, then its M members; 1 when the soup is its only member.
     heads: names along the last axis of the values.
     """

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 class Batch:
     """Rows padded on the right. Masks are 1 where the element counts.
 
-    A row of `span_weights` is a mean over the tokens of one unit: it sums to 1, or to 0 where the row has fewer
-    units than N.
+    A row of `span_weights` is a mean over the tokens of one unit: it sums to 1, or to 0 where the
+    row has fewer units than N.
     """
 
     input_ids: np.ndarray  # (B, T) int64

@@ -10,7 +10,7 @@ _OVERHEAD_BYTES = 300  # of a key, an array header and two dictionary slots, abo
 
 
 class ValueCache:
-    """key -> values, (N, G, H). Returned arrays are the stored ones: bit for bit equal, not to be written to."""
+    """key -> values, (N, G, H). What it returns is what it stored, bit for bit: read only."""
 
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes = max_bytes

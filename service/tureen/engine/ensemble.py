@@ -1,7 +1,7 @@
 """From values to a reward: windows, calibration, heads, members. Pure numpy, float64 throughout.
 
-For one response with values v(n, g, h) of unit n, group g and head h (group 0 is the soup, groups 1..M its members;
-a model of one group is its own single member):
+For one response with values v(n, g, h) of unit n, group g and head h (group 0 is the soup, groups
+1..M its members; a model of one group is its own single member):
 
     v_h(g) = mean over the units n of head h's granularity of v(n, g, h)
     c_h(g) = (v_h(g) − mean_h) / std_h
@@ -11,10 +11,11 @@ a model of one group is its own single member):
     worst_case             reward = min_m r(m)
     uncertainty_weighted   reward = r(0) − λ · var_m r(m)
 
-var is the population variance, so one member gives 0 and all three agree. With a uniform soup r(0) is the mean of
-the members, and these are mean optimisation, WCO and UWO of Coste et al. 2023, "Reward Model Ensembles Help Mitigate
-Overoptimization", arXiv:2310.02743. What an aggregation takes away from r(0) is the penalty: a segment of its own, so
-that the segments' rewards always add up to the reward.
+var is the population variance, so one member gives 0 and all three agree. With a uniform soup r(0)
+is the mean of the members, and these are mean optimisation, WCO and UWO of Coste et al. 2023,
+"Reward Model Ensembles Help Mitigate Overoptimization", arXiv:2310.02743. What an aggregation takes
+away from r(0) is the penalty: a segment of its own, so that the segments' rewards always add up to
+the reward.
 
 Legend: W windows, N units, S units of one granularity, G groups, M members, H heads.
 """
@@ -89,7 +90,8 @@ def judge(windows: Sequence[np.ndarray], units: Sequence[Unit], plan: Plan) -> J
         reward = aggregate(soup, members, plan.aggregation, plan.penalty)
     if not (math.isfinite(reward) and np.isfinite(rewards).all()):
         raise InvalidRequest(
-            f"the reward is {reward} with these weights and this penalty; it must be finite: scale them down.",
+            f"the reward is {reward} with these weights and this penalty; it must be finite: "
+            "scale them down.",
             field="weights",
         )
 
@@ -169,7 +171,7 @@ def aggregate(soup: float, members: np.ndarray, aggregation: Aggregation, penalt
 def variance(members: np.ndarray) -> np.ndarray:
     """Population variance over the first axis, exactly 0 where all members are equal.
 
-    (M, ...) -> (...). Rounding of the mean would otherwise leave a trace of disagreement among equals.
+    (M, ...) -> (...). Rounding of the mean would else leave a trace of disagreement among equals.
     """
     agree = (members == members[0]).all(axis=0)
     return np.where(agree, 0.0, members.var(axis=0))
@@ -186,7 +188,7 @@ def uncertainty(members: np.ndarray) -> Uncertainty:
 
 
 def win_probability(rewards: Sequence[float], temperature: float) -> np.ndarray:
-    """(K, K): [i][j] is σ((rewardᵢ − rewardⱼ) / temperature), the Bradley–Terry probability that i is preferred to j.
+    """Bradley–Terry: (K, K), [i][j] is σ((rewardᵢ − rewardⱼ) / temperature), i preferred to j.
 
     Exactly ½ on the diagonal; [i][j] + [j][i] = 1. Written with e^−|x|, which cannot overflow.
     """

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 class EngineLimits:
     """Limits that do not depend on the model.
 
-    max_batch_tokens, max_batch_requests: of one device batch, padding included; None takes what suits the device.
+    max_batch_tokens, max_batch_requests: of one device batch, padding included; None takes what
+    suits the device.
     max_concurrent_requests: responses in flight. max_client_batch_size: responses in one request.
-    max_body_bytes: of one request, enforced where it is read. cache_bytes: of remembered values; 0 remembers none.
+    max_body_bytes: of one request, enforced where it is read. cache_bytes: of remembered values; 0
+    remembers none.
     tokenize_threads: they compete with the device where the device is the CPU.
     """
 
@@ -37,12 +39,13 @@ class EngineLimits:
                 raise ValueError(f"{name} is {value}; it must be at least 1.")
         if self.cache_bytes < 0:
             raise ValueError(
-                f"cache_bytes is {self.cache_bytes}; it must be at least 0, which turns the cache off."
+                f"cache_bytes is {self.cache_bytes}; it must be at least 0, which remembers nothing."
             )
         if self.max_client_batch_size > self.max_concurrent_requests:
             raise ValueError(
-                f"max_client_batch_size is {self.max_client_batch_size}, above max_concurrent_requests "
-                f"({self.max_concurrent_requests}): such a request could never be admitted. "
+                f"max_client_batch_size is {self.max_client_batch_size}, above "
+                f"max_concurrent_requests ({self.max_concurrent_requests}): such a request could "
+                "never be admitted. "
                 "Lower the first or raise the second."
             )
 

@@ -1,4 +1,4 @@
-"""From what a user names to a model that can be served. Knows the backends, imports each when it is chosen."""
+"""From what a user names to a model that can be served; imports a backend when it is chosen."""
 
 from __future__ import annotations
 
@@ -37,10 +37,11 @@ def load_model(
     """Loads a model so that a `Scorer` can serve it. Blocks for seconds.
 
     Args:
-        model: a model directory; the name of one in a directory of TUREEN_MODELS, or of one that comes with Tureen,
-            such as "grounded-qa"; the Hugging Face id of a sequence classifier; or "stub".
-        backend: "auto" takes onnx where a current export lies in the directory and no CUDA device or other dtype is
-            asked for, else torch.
+        model: a model directory; the name of one in a directory of TUREEN_MODELS, or of one that
+            comes with Tureen, such as "grounded-qa"; the Hugging Face id of a sequence classifier;
+            or "stub".
+        backend: "auto" takes onnx where a current export lies in the directory and no CUDA device
+            or other dtype is asked for, else torch.
         device: "cpu", "cuda", "cuda:1"; "auto" takes CUDA where the backend finds it.
         dtype: "float32", "bfloat16" or "float16"; onnx runs float32.
         threads: of the CPU for one forward pass; None leaves it to the backend.
@@ -88,8 +89,8 @@ def find_model(model: str | Path) -> str | Path:
         if candidate.is_dir():
             return candidate
     raise ModelError(
-        f"no model {name!r}; tried {', '.join(map(str, tried))}. Give a directory, the id of a Hugging Face "
-        f"repository (owner/name), {STUB!r}, or set {MODELS_VARIABLE} to where your models are."
+        f"no model {name!r}; tried {', '.join(map(str, tried))}. Give a directory, the id "
+        f"of a Hugging Face repository (owner/name), {STUB!r}, or set {MODELS_VARIABLE} to where your models are."
     )
 
 

@@ -1,8 +1,8 @@
 """Every metric of the service: name, unit, buckets, one sentence. Nothing is counted anywhere else.
 
-Who counts what, so that everything is counted once: a door calls `request` for every request it answered, and
-`error` for every request that failed as a whole; the scorer calls `error` for every sample that failed within an
-answered request.
+Who counts what, so that everything is counted once: a door calls `request` for every request it
+answered, and `error` for every request that failed as a whole; the scorer calls `error` for every
+sample that failed within an answered request.
 """
 
 from __future__ import annotations
@@ -14,35 +14,13 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from tureen.contracts import ModelInfo, Priority, Score
 
 _SECONDS = (
-    0.0005,
-    0.001,
-    0.0025,
-    0.005,
-    0.01,
-    0.025,
-    0.05,
-    0.1,
-    0.25,
-    0.5,
-    1.0,
-    2.5,
-    5.0,
-    10.0,
-    30.0,
+    *(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05),
+    *(0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0),
 )
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 _TOKENS = (64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768, 65536)
-_REWARDS = (-8.0, -5.0, -4.0, -3.0, -2.0, -1.5, -1.0, -0.5, -0.25, 0.0) + (
-    0.25,
-    0.5,
-    1.0,
-    1.5,
-    2.0,
-    3.0,
-    4.0,
-    5.0,
-    8.0,
-)
+_DISTANCES = (0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 8.0)
+_REWARDS = (*(-distance for distance in reversed(_DISTANCES)), 0.0, *_DISTANCES)
 _STDS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0)
 
 QueueSize = Callable[[Priority], tuple[int, int]]
@@ -161,7 +139,7 @@ class Metrics:
 
 
 class ModelMetrics:
-    """What the engine counts for one model. Label lookups are done here once, not once an observation."""
+    """What the engine counts for one model; its labels are looked up once."""
 
     def __init__(self, metrics: Metrics, info: ModelInfo) -> None:
         model = info.id

@@ -1,4 +1,4 @@
-"""Values by ONNX Runtime, from an export of the model. The only file of the engine that imports onnxruntime."""
+"""Values by ONNX Runtime, from an export. The only file that imports onnxruntime here."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class OnnxBackend:
     Args:
         export: the model.onnx.
         device: "cpu", "cuda", "cuda:1" or "auto", which takes CUDA where this onnxruntime has it.
-        threads: of the CPU for one forward pass; None leaves it to onnxruntime, which takes the physical cores.
+        threads: of the CPU for one forward pass; None takes the physical cores.
     Raises:
         ModelError: a device this onnxruntime has not.
     """
@@ -57,7 +57,7 @@ class OnnxBackend:
         )
         if device != "cpu" and _CUDA not in self._session.get_providers():
             raise ModelError(
-                f"device is {device!r}, but onnxruntime could not start on it and fell back to the CPU; "
+                f"device is {device!r}, but onnxruntime fell back to the CPU; "
                 "its log says why, often a CUDA library that is missing."
             )
         self.info = BackendInfo(
@@ -68,7 +68,7 @@ class OnnxBackend:
             heads=tuple(head.name for head in manifest.heads),
             fingerprint=fingerprint,
         )
-        # An exporter leaves out inputs that the graph does not use, such as the token types of a decoder.
+        # An export has no input that its graph does not use, such as token types in a decoder.
         self._inputs = [one.name for one in self._session.get_inputs()]
 
     def forward(self, batch: Batch) -> np.ndarray:

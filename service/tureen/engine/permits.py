@@ -1,4 +1,4 @@
-"""Admission by permits: work is let in or refused at once, and refused work is told when to come back."""
+"""Admission by permits: work is let in or refused at once, with a hint when to come back."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class Permits:
         if self.taken + count > self.most:
             retry_after_s = wait_s()
             raise Overloaded(
-                f"{self.taken} responses are in flight and {count} more were sent; this server takes "
-                f"{self.most} (max_concurrent_requests). Try again in {retry_after_s:.2f} s.",
+                f"{self.taken} responses are in flight and {count} more were sent; this server "
+                f"takes {self.most} (max_concurrent_requests). Try again in {retry_after_s:.2f} s.",
                 got=self.taken + count,
                 limit=self.most,
                 retry_after_s=retry_after_s,
@@ -45,7 +45,7 @@ class Permits:
 
 
 def wait_hint_s(outstanding_tokens: int, tokens_per_s: float | None) -> float:
-    """How long the work that is there will take, within sane bounds; a guess before anything was measured."""
+    """How long the work that is there takes, bounded; a guess before anything was measured."""
     if tokens_per_s is None:
         return UNMEASURED_WAIT_S
     return min(MOST_WAIT_S, max(LEAST_WAIT_S, outstanding_tokens / tokens_per_s))

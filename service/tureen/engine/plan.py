@@ -1,4 +1,4 @@
-"""`ScoreOptions` checked against a model's heads, once a request: what `ensemble.judge` is to do."""
+"""`ScoreOptions` checked against a model's heads: what `ensemble.judge` is to do."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tureen.model.manifest import HeadSpec
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Plan:
-    """How to turn values into a reward. Arrays run over the H heads that are computed, in the model's order."""
+    """How values become a reward. Arrays run over the H computed heads, in the model's order."""
 
     heads: tuple[HeadSpec, ...]
     columns: np.ndarray  # (H,) where the heads stand along the last axis of the backend's values
@@ -41,8 +41,8 @@ def make_plan(options: ScoreOptions, heads: Sequence[HeadSpec]) -> Plan:
         heads: of the model, in the order of the backend's values.
     Raises:
         UnknownHead: `heads` or `weights` names a head the model does not have.
-        InvalidRequest: `heads` is empty or names one twice; `weights` is empty, not finite, or weighs a head that
-            is not computed; `penalty` is negative or not finite.
+        InvalidRequest: `heads` is empty or names one twice; `weights` is empty, not finite, or
+            weighs a head that is not computed; `penalty` is negative or not finite.
     """
     chosen = _chosen_heads(options.heads, heads)
     places: dict[Granularity, list[int]] = {}
@@ -91,7 +91,7 @@ def _chosen_heads(names: tuple[str, ...] | None, heads: Sequence[HeadSpec]) -> t
 def _weights(
     weights: Mapping[str, float] | None, chosen: Sequence[HeadSpec], heads: Sequence[HeadSpec]
 ) -> list[float]:
-    """One weight a chosen head: the model's, or the request's, where a head left out weighs nothing."""
+    """One a chosen head: the model's, or the request's, where a head left out weighs nothing."""
     if weights is None:
         return [head.weight for head in chosen]
     if not weights:
@@ -124,7 +124,7 @@ def _require_known(name: str, heads: Sequence[HeadSpec], field: str) -> None:
     names = [head.name for head in heads]
     if name not in names:
         raise UnknownHead(
-            f"{field} names the head {name!r}, which this model does not have{nearest(name, names)}",
+            f"{field} names the head {name!r}, which this model has not{nearest(name, names)}",
             field=field,
             got=name,
         )

@@ -2,19 +2,21 @@
 
 Three rules make a batch.
 
-Fairness: two lanes share the device by tokens. A debt counts how many more (padded) tokens `interactive` was given
-than `bulk` while both were waiting; the lane that is behind is next, `interactive` at a tie (deficit round robin
-for two lanes). So an entry that finds its lane empty waits for no batch of the other lane but the one under way.
+Fairness: two lanes share the device by tokens. A debt counts how many more (padded) tokens
+`interactive` was given than `bulk` while both were waiting; the lane that is behind is next,
+`interactive` at a tie (deficit round robin for two lanes). So an entry that finds its lane empty
+waits for no batch of the other lane but the one under way.
 
 No starvation: the oldest entry of the lane is always in the lane's next batch.
 
-Little padding: around the oldest entry, that run of lengths is taken which makes the most of the device,
+Little padding: of the runs of sorted lengths that hold the oldest entry, the one that makes the
+most of the device,
 
-    maximise   Σ tokens / (B·T + overhead_tokens)   over runs of the sorted lengths that hold the oldest entry,
+    maximise   Σ tokens / (B·T + overhead_tokens)
 
-under max_batch_tokens (B·T) and max_batch_requests (B). `overhead_tokens` is what a forward pass costs beside its
-tokens: high for a GPU, where a fuller batch is worth some padding; near nothing for a CPU, where padding is all
-there is to lose. A single entry above max_batch_tokens goes alone.
+under max_batch_tokens (B·T) and max_batch_requests (B). `overhead_tokens` is what a forward pass
+costs beside its tokens: high for a GPU, where a fuller batch is worth some padding; near nothing
+for a CPU, where padding is all there is to lose. A single entry above max_batch_tokens goes alone.
 """
 
 from __future__ import annotations
@@ -36,8 +38,8 @@ if TYPE_CHECKING:
 class Entry:
     """One window of one response, on its way to the device and back.
 
-    The queue reads `tokens`, `lane`, `deadline_ns` and `abandoned`; the worker fills `values` or `error`, and the
-    times; `key` and `waiters` belong to whoever made the entry.
+    The queue reads `tokens`, `lane`, `deadline_ns` and `abandoned`; the worker fills `values` or
+    `error`, and the times; `key` and `waiters` belong to whoever made the entry.
     """
 
     __slots__ = (
@@ -90,7 +92,7 @@ class Entry:
 
 
 class Taken(NamedTuple):
-    """entries: of the next batch, shortest first; empty when nothing waits. expired: dropped on the way."""
+    """entries: shortest first; none when nothing waits. expired: dropped on the way."""
 
     entries: list[Entry]
     expired: list[Entry]
@@ -123,7 +125,7 @@ class Queue:
 
     @property
     def saturated(self) -> bool:
-        """More waits than one batch can hold: one that is formed now loses nothing by not waiting."""
+        """More waits than one batch can hold: to form it now loses nothing."""
         return self.tokens > self.max_batch_tokens or len(self) > self.max_batch_requests
 
     def append(self, entry: Entry) -> None:
@@ -235,15 +237,15 @@ def best_run(
     max_batch_requests: int,
     overhead_tokens: int,
 ) -> tuple[int, int]:
-    """The run [start, end) of ascending lengths that holds `oldest` and makes the most of the device.
+    """The run [start, end) of lengths that holds `oldest` and makes the most of the device.
 
-    Maximises Σ lengths / (rows · longest + overhead_tokens). For a given longest row, a shorter one is worth its
-    padding as long as its share of useful tokens is above that of the run so far,
+    Maximises Σ lengths / (rows · longest + overhead_tokens). For a given longest row, a shorter one
+    is worth its padding as long as its share of useful tokens is above that of the run so far,
 
         length / longest > Σ lengths / (rows · longest + overhead_tokens),
 
-    so the best start is found by climbing, and from one longest row to the next it moves little. Of two runs that
-    are equally good the fuller one is taken.
+    so the best start is found by climbing, and from one longest row to the next it moves little. Of
+    two runs that are equally good the fuller one is taken.
 
     Args:
         lengths: ascending.

@@ -1,8 +1,8 @@
 """One batch on the device and what may go wrong with it. Synchronous: no thread, no lock, no queue.
 
 out of memory          the batch is halved, and the budget with it, for good
-any other failure,     the batch is split until the poisoned entries are alone; they fail, the others are served
-values not finite
+any other failure,     the batch is split until the poisoned entries are alone: they fail,
+values not finite      the others are served
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 Deliver = Callable[[list[Entry]], None]
-"""Called with entries that are resolved, once for each forward pass and each failure. Must not raise."""
+"""Called with resolved entries, once for each forward pass and each failure. Must not raise."""
 
 _NEWEST_SHARE = 0.2  # of the last batch in the moving average of the speed
 
@@ -35,7 +35,7 @@ _Part = tuple[list[Entry], Batch | None]
 
 
 class Outcome(enum.Enum):
-    """Of a batch: SERVED at least one entry, FAILED all that were tried, or EMPTY as nobody waited any more."""
+    """SERVED at least one entry, FAILED all that were tried, EMPTY: nobody waited any more."""
 
     SERVED = enum.auto()
     FAILED = enum.auto()
@@ -43,7 +43,7 @@ class Outcome(enum.Enum):
 
 
 class Runner:
-    """Runs batches on a backend; every entry is handed to `deliver` with values or an error, unless abandoned.
+    """Runs batches; every entry goes to `deliver` with values or an error, unless abandoned.
 
     Args:
         shrink: called with the tokens a batch may have from now on; returns the budget in force.
@@ -102,12 +102,13 @@ class Runner:
         self.fail(
             entries,
             DeadlineExceeded(
-                "the deadline passed before the device was free; give more time, or send less at once."
+                "the deadline passed before the device was free; give more time, or send less "
+                "at once."
             ),
         )
 
     def probe(self, window: Window) -> str | None:
-        """Runs a window that is known to be good. Returns what is wrong with the device, or None."""
+        """Runs a window known to be good. Returns what is wrong with the device, or None."""
         try:
             values = self._backend.forward(collate([window], self._pad_id))
         except Exception as error:
@@ -200,4 +201,4 @@ class Runner:
         rows, units, _ = batch.span_weights.shape
         expected = (rows, units, info.groups, len(info.heads))
         if values.shape != expected:
-            raise RuntimeError(f"the backend gave values of shape {values.shape}, not {expected}")
+            raise RuntimeError(f"the backend gave values {values.shape}, not {expected}")

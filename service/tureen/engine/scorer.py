@@ -1,7 +1,7 @@
-"""The front of the engine: `await scorer.score(request)`. Every door, and the in-process caller, comes through here.
+"""The front of the engine, behind every door: `await scorer.score(request)`.
 
-It admits or refuses, keeps deadlines, chooses the model and gives answers their shape; the way from text to scores is
-`serving.Serving`'s.
+It admits or refuses, keeps deadlines, chooses the model and gives answers their shape; the way from
+text to scores is `serving.Serving`'s.
 """
 
 from __future__ import annotations
@@ -32,7 +32,6 @@ from tureen.engine.permits import Permits
 from tureen.engine.served import ServedModel
 from tureen.engine.serving import Outcome, Serving
 from tureen.errors import (
-    BackendFailure,
     DeadlineExceeded,
     InvalidRequest,
     Overloaded,
@@ -94,7 +93,7 @@ class Scorer:
             await serving.start()
 
     async def stop(self, drain_s: float = 30.0) -> None:
-        """Admits nothing more, finishes what is in flight within `drain_s`, fails the rest, frees the devices."""
+        """Admits nothing more, gives `drain_s` to what is in flight, fails the rest."""
         self._draining = True
         if self._permits.taken:
             try:
@@ -107,7 +106,7 @@ class Scorer:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def ready(self) -> tuple[bool, str]:
-        """Whether to send work here, and why not: draining, a failed check, a dead or failing device."""
+        """Whether to send work here, and why not."""
         if self._draining:
             return False, "draining"
         for model_id, serving in self._servings.items():
@@ -138,13 +137,15 @@ class Scorer:
     ) -> ScoreResponse:
         """Scores every sample; one that cannot be scored has an error in its place.
 
-        Cancelling this call drops its work before the device sees it, unless another call waits for the same.
+        Cancelling this call drops its work before the device sees it, unless another call waits for
+        the same.
 
         Args:
             deadline_ns: on the clock of `time.monotonic_ns`.
         Raises:
-            TureenError: where the request fails as a whole: wrong options, no samples, too many responses, an
-                unknown model, no permits, the deadline, a server that drains or is unfit.
+            TureenError: where the request fails as a whole: wrong options, no samples, too many
+                responses, an unknown model, no permits, the deadline, a server that drains or is
+                unfit.
         """
         serving = self._serving(request.model)
         outcomes, timings = await self._evaluate(
@@ -172,7 +173,7 @@ class Scorer:
         deadline_ns: int | None = None,
         priority: Priority = Priority.INTERACTIVE,
     ) -> RankResponse:
-        """Scores and ranks the responses of one sample; raises what `score` would put in the sample's place."""
+        """Ranks the responses of one sample; raises what `score` puts in a sample's place."""
         serving = self._serving(request.model)
         (outcome,), timings = await self._evaluate(
             serving, (request,), request, deadline_ns, priority
@@ -203,7 +204,8 @@ class Scorer:
     ) -> tuple[list[Outcome], Timings]:
         if self._draining:
             raise Overloaded(
-                "the server is draining and admits nothing more; send this to another one, or again later.",
+                "the server is draining and admits nothing more; send this to another one, or "
+                "again later.",
                 retry_after_s=serving.wait_hint_s(),
             )
         count = self._responses(samples)

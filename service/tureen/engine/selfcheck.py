@@ -1,7 +1,7 @@
-"""What a model must show before it may serve: batch invariance, and the reference scores of its manifest.
+"""What a model must show before it may serve: batch invariance, and its stored scores.
 
-The reference scores were stored by whatever made the model (torch, fp32), so they also hold an ONNX export, another
-device or another dtype against it.
+The reference scores were stored by whatever made the model (torch, fp32), so they also hold an ONNX
+export, another device or another dtype against it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _RESPONSES = (
 
 
 def windows_of(model: ServedModel) -> list[Window]:
-    """Real windows of different lengths, shortest first; those that do not fit a tiny model are left out.
+    """Real windows, shortest first; those that do not fit a tiny model are left out.
 
     Raises:
         InputTooLong: not even the shortest fits.
@@ -53,7 +53,7 @@ def windows_of(model: ServedModel) -> list[Window]:
 
 
 def run_self_check(model: ServedModel) -> str | None:
-    """What is wrong with a model, or None. Blocks for some forward passes, and so warms the device up.
+    """What is wrong with a model, or None. Blocks for some forward passes: the warm-up.
 
     Raises:
         Whatever the backend raises.
@@ -75,8 +75,8 @@ def _check_invariance(model: ServedModel) -> str | None:
     log.info("%s: alone against in a crowd %.1e", model.model_id, worst)
     if not worst <= tolerance:
         return (
-            f"values move by {worst:.1e} with their neighbours in a batch; {tolerance:.0e} is allowed "
-            f"for {model.backend.info.dtype}"
+            f"values move by {worst:.1e} with their neighbours in a batch; {tolerance:.0e} is "
+            f"allowed for {model.backend.info.dtype}"
         )
     return None
 
@@ -93,7 +93,7 @@ def _check_reference(model: ServedModel) -> str | None:
             worst = max(worst, abs(reward - expected))
             if not worst <= tolerance:
                 return (
-                    f"reference {number} is rewarded {reward:.6f}, its manifest says {expected:.6f}; "
+                    f"reference {number} is rewarded {reward:.6f}, not {expected:.6f} as stored; "
                     f"{tolerance:.0e} is allowed for {model.backend.info.dtype}"
                 )
     log.info("%s: stored reference scores against now %.1e", model.model_id, worst)

@@ -33,7 +33,7 @@ class ServedModel:
 
     @property
     def pad_id(self) -> int:
-        """Of the tokenizer; any id will do where it has none, since padding is never attended to."""
+        """Of the tokenizer; any id will do where it has none: padding is never attended to."""
         pad_id = self.encoder.tokenizer.pad_token_id
         return pad_id if isinstance(pad_id, int) else 0
 

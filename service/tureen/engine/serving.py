@@ -273,7 +273,7 @@ def _score(
 
 
 def _chunks(samples: Sequence[Sample]) -> Iterator[Sequence[Sample]]:
-    """Runs of samples with about `_CHUNK_RESPONSES` responses together, at least one sample each."""
+    """Runs of samples with about `_CHUNK_RESPONSES` responses, at least one sample each."""
     start = responses = 0
     for end, sample in enumerate(samples, start=1):
         responses += len(sample.responses)

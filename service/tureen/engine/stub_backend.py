@@ -1,6 +1,8 @@
-"""Deterministic values without weights: for tests, demonstrations, and load tests of everything around a model.
+"""Deterministic values without weights: for tests, demonstrations, and load tests of everything
+around a model.
 
-A value depends on the tokens of the row and of the unit, and on nothing else: not on padding, neighbours, machine.
+A value depends on the tokens of the row and of the unit, and on nothing else: not on padding,
+neighbours, machine.
 """
 
 from __future__ import annotations

@@ -17,13 +17,13 @@ _CPU_OUT_OF_MEMORY = ("can't allocate memory", "not enough memory")  # of torch'
 
 
 class TorchBackend:
-    """The soup as a torch module in inference mode. Autocast is never on: dtype is the backbone's, whole.
+    """The soup as a torch module in inference mode, never under autocast.
 
     Args:
         path: of a model, for `tureen.model.checkpoint.load`.
         device: "cpu", "cuda", "cuda:1" or "auto", which takes CUDA where there is one.
         dtype: "float32", "bfloat16" or "float16".
-        threads: of the CPU for one forward pass; None leaves it to torch. Holds for the whole process.
+        threads: of the CPU for one forward pass, in the whole process; None leaves it to torch.
     Raises:
         ModelError: an unknown dtype or device, or a model that cannot be loaded.
     """

@@ -1,13 +1,15 @@
 """The device thread: takes batches from the queue and has them run. Knows no asyncio.
 
-One batch is on the device. A second thread prepares the next one meanwhile, but only when more waits than one batch
-can hold: a batch that is sealed early from a short queue would be a small one. Otherwise the device thread forms its
-batch itself, at the last moment, from everything that has come.
+One batch is on the device. A second thread prepares the next one meanwhile, but only when more
+waits than one batch
+can hold: a batch that is sealed early from a short queue would be a small one. Otherwise the device
+thread forms its batch itself, at the last moment, from everything that has come.
 
-Every entry that is submitted comes back through `deliver` once, with values or an error, unless it was discarded.
-When the device thread dies the worker is in trouble until its successor, started at once, has run a window that is
-known to be good. What was on the device is run once more, each entry alone, so that only the one that killed the
-thread fails. After `max_deaths` in a row everything fails and nothing more is taken.
+Every entry that is submitted comes back through `deliver` once, with values or an error, unless it
+was discarded. When the device thread dies the worker is in trouble until its successor, started at
+once, has run a window that is known to be good. What was on the device is run once more, each entry
+alone, so that only the one that killed the thread fails. After `max_deaths` in a row everything
+fails and nothing more is taken.
 """
 
 from __future__ import annotations
@@ -108,7 +110,7 @@ class Worker:
         return self._trouble
 
     def backlog(self) -> tuple[int, float | None]:
-        """Tokens that wait or are on the device, and the measured tokens per second (None before any)."""
+        """Tokens that wait or run, and the measured tokens per second, None before any."""
         with self._lock:
             taken = [*self._held, *self._suspects]
             if self._prepared is not None:
@@ -208,7 +210,7 @@ class Worker:
         return self._form(now_ns)
 
     def _overtaken(self, prepared: _Prepared) -> bool:
-        """Whether `interactive` work came after this batch of `bulk` was sealed, and goes first once."""
+        """Whether `interactive` work came after this batch of `bulk` was sealed: it goes first."""
         return (
             prepared.lane is Priority.BULK
             and self._last_lane is Priority.BULK
@@ -289,8 +291,7 @@ class Worker:
             return _stopped()
         if self._deaths > self._max_deaths:
             return BackendFailure(
-                f"the device thread died {self._deaths} times in a row; {self._max_deaths} are borne. "
-                "Restart the server."
+                f"the device thread died {self._deaths} times in a row. Restart the server."
             )
         return None
 
