@@ -9,6 +9,7 @@ import contextlib
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import pico_tokenizers
 import torch
@@ -161,7 +162,7 @@ def _bert_config(tokenizer: PreTrainedTokenizerFast, *, num_labels: int = 1) -> 
         num_attention_heads=4,
         intermediate_size=2 * HIDDEN,
         max_position_embeddings=MAX_INPUT_TOKENS,
-        pad_token_id=tokenizer.pad_token_id,
+        pad_token_id=_id(tokenizer, "pad"),
     )
     config.num_labels = num_labels
     return config
@@ -176,12 +177,18 @@ def _llama_config(tokenizer: PreTrainedTokenizerFast, *, num_labels: int = 1) ->
         num_key_value_heads=2,
         intermediate_size=2 * HIDDEN,
         max_position_embeddings=4 * MAX_INPUT_TOKENS,
-        pad_token_id=tokenizer.pad_token_id,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=_id(tokenizer, "pad"),
+        bos_token_id=_id(tokenizer, "bos"),
+        eos_token_id=_id(tokenizer, "eos"),
     )
     config.num_labels = num_labels
     return config
+
+
+def _id(tokenizer: PreTrainedTokenizerFast, role: Literal["pad", "bos", "eos"]) -> int:
+    number = getattr(tokenizer, f"{role}_token_id")
+    assert isinstance(number, int)
+    return number
 
 
 @contextlib.contextmanager

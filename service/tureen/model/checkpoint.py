@@ -20,6 +20,7 @@ from tureen.model.files import replacing, sha256_file
 from tureen.model.heads import RewardHeads
 from tureen.model.manifest import Ingredient, Manifest, ModelError, write_manifest
 from tureen.model.reward_model import RewardModel, load_backbone
+from tureen.model.sequence_classifier import SequenceClassifier
 from tureen.model.storage import (
     BACKBONE,
     HEAD_BIAS,
@@ -38,7 +39,7 @@ class LoadedModel:
     float32.
     """
 
-    model: nn.Module
+    model: RewardModel | SequenceClassifier
     manifest: Manifest
     directory: Path
     tokenizer_directory: Path
@@ -61,7 +62,7 @@ def load(
     """
     opened = open_model(path)
     if opened.manifest.kind == "sequence_classifier":
-        model: nn.Module = sequence_classifier.load(opened, dtype=dtype)
+        model = sequence_classifier.load(opened, dtype=dtype)
     else:
         model = _form_soup(opened, dtype)
     return LoadedModel(

@@ -153,6 +153,11 @@ class Manifest:
         return tuple(ingredient.coefficient for ingredient in self.ingredients)
 
     @property
+    def groups(self) -> int:
+        """G: the soup and its M members; a single checkpoint is its own member, G = 1."""
+        return 1 + len(self.ingredients) if len(self.ingredients) > 1 else 1
+
+    @property
     def soup(self) -> str:
         """Label of the soup: the recipe and how many ingredients it has, "uniform:4"."""
         return f"{self.recipe}:{len(self.ingredients)}"

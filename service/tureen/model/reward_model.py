@@ -26,6 +26,7 @@ class RewardModel(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.heads = heads
+        self.config = backbone.config
         backbone.config.use_cache = False  # one pass over the row: a decoder's cache is only memory
         self._takes_token_types = takes_token_types(backbone)
 

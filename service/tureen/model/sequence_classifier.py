@@ -26,6 +26,7 @@ class SequenceClassifier(nn.Module):
         score = getattr(classifier, "score", None)
         self._score = score if isinstance(score, nn.Linear) else None
         self.classifier = classifier
+        self.config = classifier.config
         if self._score is not None:
             self._score.float()  # heads are fp32 whatever the trunk is
             classifier.config.use_cache = False

@@ -70,14 +70,17 @@ def verify_ingredient(directory: Path, ingredient: Ingredient) -> Path:
     return path
 
 
-def refuse_foreign(directory: Path) -> None:
-    """Raise unless `directory` may be replaced: it is absent, empty, or a Tureen model."""
-    if directory.exists() and not (directory / FILE).is_file():
-        if directory.is_dir() and not any(directory.iterdir()):
-            return
+def refuse_foreign(directory: Path, marker: str = FILE) -> None:
+    """Raise unless `directory` may be replaced: it is absent, empty, or ours by its `marker`
+    file.
+    """
+    if not directory.exists() or (directory / marker).is_file():
+        return
+    if not directory.is_dir() or any(directory.iterdir()):
         raise ModelError(
-            f"{directory} is there and is no Tureen model; it will not be overwritten. Give "
-            "another path."
+            f"{directory} is there, without a {marker}: it is not Tureen's and will not be "
+            "replaced. "
+            "Give another path."
         )
 
 
