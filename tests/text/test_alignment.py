@@ -7,6 +7,7 @@ from itertools import pairwise
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from tureen.contracts import Segment
 from tureen.text.alignment import token_rewards
 
@@ -23,7 +24,7 @@ WORDS = ((0, 9), (9, 17), (17, 20), (20, 23), (23, 28), (28, 29))  # tile 29 cha
     [
         # The whole response lands on the last token.
         ([segment(0, 29, 1.5)], WORDS, [0, 0, 0, 0, 0, 1.5]),
-        # 18 cuts the token (17, 20), which is the last to overlap the first and overlaps the second.
+        # 18 cuts the token (17, 20), the last to overlap the first segment.
         ([segment(0, 18, 1.0), segment(18, 29, 2.0)], WORDS, [0, 0, 1.0, 0, 0, 2.0]),
         # A segment that ends where a token starts does not reach it.
         ([segment(0, 17, 1.0)], WORDS, [0, 1.0, 0, 0, 0, 0]),

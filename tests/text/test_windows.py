@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from tureen.contracts import Truncate
 from tureen.text.windows import Plan, TooLong, pack, plan
 
@@ -15,7 +16,7 @@ NEVER, CONTEXT, PROMPT = Truncate.NEVER, Truncate.CONTEXT, Truncate.PROMPT
         (10, [0, 4, 8], 10, [(0, 10)]),
         (10, [0, 4, 8], 8, [(0, 8), (8, 10)]),
         (10, [0, 4, 8], 7, [(0, 4), (4, 10)]),
-        (10, [0, 4, 8], 3, [(0, 3), (3, 4), (4, 7), (7, 8), (8, 10)]),  # cut inside sentences
+        (10, [0, 4, 8], 3, [(0, 3), (3, 4), (4, 7), (7, 10)]),  # cut inside sentences
         (5, [], 2, [(0, 2), (2, 4), (4, 5)]),
         (4, [0, 0, 2, 4, 4], 2, [(0, 2), (2, 4)]),  # sentences without tokens
         (0, [], 5, []),

@@ -335,6 +335,8 @@ def _units(
         starts = [span.start for span in segment(response, granularity)[1:]]
         edges = [(0, 0)]  # (character, token)
         for edge in zip(starts, np.searchsorted(keys, starts).tolist(), strict=True):
+            if len(edges) > 1 and edge[1] == edges[-1][1]:
+                edges.pop()  # nothing between the two: it joins what is before
             if edges[-1][1] < edge[1] < len(keys):
                 edges.append(edge)
         edges.append((len(response), len(keys)))

@@ -77,6 +77,7 @@ def _validate_messages(messages: Sequence[Message]) -> None:
             "content to responses.",
             field=f"messages[{last}].role",
             got="assistant",
+            limit="not assistant",
         )
 
 
