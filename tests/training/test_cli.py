@@ -1,0 +1,85 @@
+from dataclasses import dataclass, field
+
+import pytest
+
+from tureen.model.schema import SchemaError
+from tureen_training import cli
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """Made for the test."""
+
+    data: str
+    epochs: int = 2
+    learning_rate: float = 0.1
+    mix: dict[str, float] = field(default_factory=lambda: {"a": 1.0})
+    parts: tuple[str, ...] = ()
+
+
+def test_file_then_options(tmp_path):
+    file = tmp_path / "c.yaml"
+    file.write_text("data: here\nepochs: 5\nmix: {a: 0.5, b: 2}\n")
+    config = cli.configuration(
+        Config, ["--epochs", "7", "--config", str(file), "--parts", "[x, y]"]
+    )
+    assert config == Config(data="here", epochs=7, mix={"a": 0.5, "b": 2.0}, parts=("x", "y"))
+
+
+def test_text_is_taken_as_it_stands():
+    assert cli.configuration(Config, ["--data", "1e3"]).data == "1e3"
+    assert cli.configuration(Config, ["--data", "x", "--learning-rate", "1"]).learning_rate == 1.0
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (["--epoch", "3"], "unknown option '--epoch'; did you mean 'epochs'"),
+        (["data", "x"], "unknown option 'data'"),
+        (["--epochs"], "'--epochs' has no value"),
+    ],
+)
+def test_usage_errors(options, problem):
+    with pytest.raises(cli.UsageError, match=problem):
+        cli.configuration(Config, options)
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ([], "data is missing"),
+        (["--data", "x", "--epochs", "many"], "epochs is 'many'; it must be an integer"),
+        (["--data", "x", "--mix", "{a: b}"], "mix.a is 'b'; it must be a number"),
+    ],
+)
+def test_wrong_values(options, problem):
+    with pytest.raises(SchemaError, match=problem):
+        cli.configuration(Config, options)
+
+
+def test_unknown_key_of_a_file(tmp_path):
+    file = tmp_path / "c.yaml"
+    file.write_text("data: here\nlearning_rat: 5\n")
+    with pytest.raises(SchemaError, match="learning_rat is unknown; did you mean 'learning_rate'"):
+        cli.configuration(Config, ["--config", str(file)])
+    file.write_text("[1, 2]")
+    with pytest.raises(cli.UsageError, match="must hold a mapping"):
+        cli.configuration(Config, ["--config", str(file)])
+    file.write_text("{a: ]")
+    with pytest.raises(cli.UsageError, match="is not YAML"):
+        cli.configuration(Config, ["--config", str(file)])
+
+
+def test_main(capsys):
+    assert cli.main([]) == 0
+    assert "reward" in capsys.readouterr().out
+    assert cli.main(["rewards"]) == 2
+    assert "unknown stage 'rewards'; did you mean 'reward'" in capsys.readouterr().err
+    assert cli.main(["soup", "--help"]) == 0
+    assert "--ingredients" in capsys.readouterr().out
+    assert cli.main(["reward", "--epocs", "1"]) == 2
+    assert "did you mean 'epochs'" in capsys.readouterr().err
+    assert (
+        cli.main(["reward", "--data", "/nowhere", "--out", "x", "--name", "y", "--seed", "a"]) == 2
+    )
+    assert "seed is 'a'" in capsys.readouterr().err

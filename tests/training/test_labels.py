@@ -1,0 +1,134 @@
+import feedback_files
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tureen.contracts import Granularity
+from tureen.text.segments import Span, segment
+from tureen_training.data.labels import (
+    correction_example,
+    coverage_pairs,
+    pairs_of,
+    preference_example,
+    span_labels,
+    unit_labels,
+)
+from tureen_training.data.qa_feedback import Feedback, read_feedback
+from tureen_training.data.records import Pair, SpanLabels
+
+TEXT = "Anna built it. Gulls nest there. It burned."
+UNITS = [Span(0, 15), Span(15, 33), Span(33, 43)]
+
+
+@pytest.fixture
+def item(tmp_path) -> Feedback:
+    path = feedback_files.write(tmp_path / "f.jsonl", [feedback_files.feedback_record(0)])
+    return next(iter(read_feedback(path)))
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        (SpanLabels(), [1, 1, 1]),
+        (SpanLabels(errors=(Span(0, 4),)), [0, 1, 1]),
+        (SpanLabels(errors=(Span(10, 20),)), [0, 0, 1]),
+        (SpanLabels(errors=(Span(15, 32),)), [1, 0, 1]),
+        (SpanLabels(errors=(Span(14, 32),)), [1, 0, 1]),  # white space alone is no overlap
+        (SpanLabels(ignored=(Span(15, 32),)), [1, None, 1]),
+        (SpanLabels(errors=(Span(15, 20),), ignored=(Span(15, 32),)), [1, 0, 1]),
+        (SpanLabels(errors=(Span(33, 43),), ignored=(Span(0, 43),)), [None, None, 0]),
+    ],
+)
+def test_unit_labels_by_hand(labels: SpanLabels, expected: list[float | None]):
+    assert unit_labels(TEXT, UNITS, labels) == expected
+
+
+def test_the_masking_rule(item: Feedback):
+    labels = span_labels(item)
+    response = item.predictions[0]
+    sentences = segment(response, Granularity.SENTENCE)
+    assert len(sentences) == 2
+    # the first sentence has the factual error; the second an irrelevance alone, so nobody checked its facts
+    assert unit_labels(response, sentences, labels["factuality"]) == [0, None]
+    assert unit_labels(response, sentences, labels["relevance"]) == [1, 0]
+
+
+def test_relevance_spans_under_five_words_are_dropped(tmp_path):
+    record = feedback_files.feedback_record(0)
+    record["feedback"]["errors"] = [
+        {"error type": "Redundant", "start": 0, "end": 28, "explanation": ""}
+    ]
+    item = next(iter(read_feedback(feedback_files.write(tmp_path / "f.jsonl", [record]))))
+    assert item.predictions[0][:28].split() == ["The", "lighthouse", "on", "Gull", "Point"]
+    assert span_labels(item)["relevance"].errors == (Span(0, 28),)  # five are kept
+    record["feedback"]["errors"][0]["end"] = 22
+    item = next(iter(read_feedback(feedback_files.write(tmp_path / "f.jsonl", [record]))))
+    assert span_labels(item)["relevance"] == SpanLabels()
+    assert span_labels(item)["factuality"] == SpanLabels()
+
+
+@given(
+    text=st.text(min_size=1, max_size=80).filter(str.strip),
+    cuts=st.lists(st.integers(0, 80), min_size=2, max_size=6),
+    granularity=st.sampled_from(list(Granularity)),
+)
+def test_every_marked_character_lies_in_an_error_unit(text, cuts, granularity):
+    edges = sorted({min(cut, len(text)) for cut in cuts})
+    spans = [Span(a, b) for a, b in zip(edges[::2], edges[1::2], strict=False) if a < b]
+    units = segment(text, granularity)
+    labels = unit_labels(text, units, SpanLabels(errors=tuple(spans)))
+    for unit, label in zip(units, labels, strict=True):
+        marked = any(
+            not text[i].isspace()
+            for span in spans
+            for i in range(max(span.start, unit.start), min(span.end, unit.end))
+        )
+        assert label == (0 if marked else 1)
+
+
+def test_pairs_of_all_comparisons_without_ties():
+    assert pairs_of([0.5, 1.0, 0.5]) == (Pair(1, 0), Pair(1, 2))
+    assert pairs_of([1, 1, 1]) == ()
+    assert len(pairs_of([4, 3, 2, 1])) == 6
+
+
+def test_coverage_prefers_the_answer_that_states_more(item: Feedback):
+    # the correction states sentences 1 and 2; the predictions state 1, 1, none and both of them
+    pairs = set(coverage_pairs(item))
+    assert {Pair(3, 0), Pair(3, 1), Pair(3, 2), Pair(1, 2)} <= pairs
+    assert not {(r, c) for c, r in pairs} & pairs
+
+
+def test_examples_of_one_question(item: Feedback):
+    example = preference_example(item)
+    # labels 2 1 2 1 0 2 in the order 1-2 1-3 1-4 2-3 2-4 3-4
+    assert example.pairs["preference"] == (
+        Pair(1, 0),
+        Pair(0, 2),
+        Pair(3, 0),
+        Pair(1, 2),
+        Pair(3, 2),
+    )
+    assert example.spans["factuality"][1:] == (None, None, None)  # only the first was annotated
+    correction = correction_example(item)
+    assert correction is not None
+    assert correction.responses == (feedback_files.FIRST, feedback_files.CORRECTED)
+    assert correction.pairs["completeness"] == (Pair(1, 0),)
+    assert correction.spans["relevance"][1] == SpanLabels()
+
+
+def test_a_correction_is_more_complete_only_where_something_was_missing(tmp_path):
+    record = feedback_files.feedback_record(0)
+    record["feedback"]["missing-info"] = []
+    item = next(iter(read_feedback(feedback_files.write(tmp_path / "f.jsonl", [record]))))
+    correction = correction_example(item)
+    assert correction is not None
+    assert correction.pairs["completeness"] == ()
+    assert correction.pairs["preference"] == (Pair(1, 0),)
+
+
+def test_an_unchanged_answer_is_no_correction(tmp_path):
+    record = feedback_files.feedback_record(0)
+    record["feedback"]["corrected-prediction"] = feedback_files.FIRST + " "
+    item = next(iter(read_feedback(feedback_files.write(tmp_path / "f.jsonl", [record]))))
+    assert correction_example(item) is None

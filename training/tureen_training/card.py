@@ -1,0 +1,133 @@
+"""The model card of a soup: README.md beside its tureen.json, written from the manifest and nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tureen.model.files import write_atomically
+from tureen.model.manifest import Manifest
+
+MEANINGS = {
+    "preference_accuracy": (
+        "head `preference`, human comparisons of sampled answers, ties left out",
+        "best of: first, longer, shorter answer wins",
+    ),
+    "reward_accuracy": ("the default reward, same comparisons", "same"),
+    "completeness_accuracy": (
+        "head `completeness`, pairs of sampled answers of which one states more of the passage sentences that "
+        "the human correction states",
+        "best of: first, longer, shorter answer wins",
+    ),
+    "correction_accuracy": (
+        "head `completeness`, human correction over sampled answer where something was missing",
+        "best of: first, longer, shorter answer wins",
+    ),
+    "relevance_auroc": ("head `relevance`, sub-sentences: clean above error", "chance"),
+    "relevance_f1": ("same, F1 of the error class, called below value 0", "call all errors"),
+    "factuality_auroc": (
+        "head `factuality`, sentences: clean above error; sentences with a relevance error alone left out",
+        "chance",
+    ),
+    "factuality_f1": ("same, F1 of the error class, called below value 0", "call all errors"),
+}
+"""figure -> (what it is, what its baseline is)."""
+
+
+def write_card(directory: Path, manifest: Manifest) -> None:
+    write_atomically(directory / "README.md", card(manifest))
+
+
+def card(manifest: Manifest) -> str:
+    base = manifest.base.repo if manifest.base is not None else "none"
+    return f"""---
+license: apache-2.0
+base_model: {base}
+language: en
+library_name: tureen
+tags: [reward-model, model-soup, rlhf]
+---
+
+# {manifest.model_id}
+
+A soup of {len(manifest.ingredients)} reward models ({manifest.soup}) for answers to questions with evidence: given a
+question, passages and an answer it says how good the answer is, which sentence is to blame, and how sure it is.
+
+| head | speaks of | weight | mean | std | over windows |
+|---|---|---:|---:|---:|---|
+{_heads(manifest)}
+
+reward = Σ weight · (value − mean) / std. Higher is better in every head; `factuality` is high where the passages bear
+the sentence out, and takes the window of the context that does so best. The weights: preference is what people said
+outright, so it counts most; factuality and completeness are measured more reliably than preference and guard the
+two ways an answer goes wrong; relevance counts least, because a complete answer is not worse for a sentence
+too many. Re-weight with `weights` in a request.
+
+## Figures
+
+On the test part (a quarter of the annotated questions, by hash of the question id), never trained on, not used to choose
+or calibrate anything. Intervals: 95 %, bootstrap over questions.
+
+| figure | value | interval | n | questions | baseline | what it is |
+|---|---:|---|---:|---:|---:|---|
+{_figures(manifest)}
+
+## Made from
+
+| ingredient | coefficient | lineage |
+|---|---:|---|
+{_ingredients(manifest)}
+
+All start from `{base}` and one linear-probed head; the lower layers are those of the base. Stored are the fp16 differences
+to the base of the layers that were trained. Calibration: {manifest.calibration_set}. Temperature of win
+probabilities, on the same part: {manifest.temperature:.2f}.
+
+Data:
+
+{_licences(manifest)}
+
+The passages are not in this repository. Make the soup again, from a directory of QA-Feedback:
+
+```bash
+{manifest.lineage["commands"]}
+```
+
+## Use and limits
+
+For ranking or rewarding English answers of a few sentences to factual questions, with the passages they should rest on. The data are
+small (some hundred questions, answers of one model, one annotator each), so the figures above are what to expect, and on
+other kinds of text less. Without context `factuality` and `completeness` have nothing to compare with. The members share a trunk, so their spread is an
+underestimate of doubt; an optimised policy will find what they all miss. Not for judging people, nor as the only judge of truth.
+Other languages are scored, but were not trained on and not measured.
+"""
+
+
+def _heads(manifest: Manifest) -> str:
+    return "\n".join(
+        f"| {head.name} | {head.granularity.replace('_', '-')} | {head.weight:g} | "
+        f"{head.calibration.mean:.3f} | {head.calibration.std:.3f} | {head.combine} |"
+        for head in manifest.heads
+    )
+
+
+def _figures(manifest: Manifest) -> str:
+    lines = []
+    for name, figure in manifest.metrics["figures"].items():
+        meaning, baseline = MEANINGS[name]
+        lines.append(
+            f"| {name} | {figure['value']:.3f} | {figure['low']:.3f} – {figure['high']:.3f} | {figure['n']} | "
+            f"{figure['prompts']} | {figure['baseline']:.3f} ({baseline}) | {meaning} |"
+        )
+    return "\n".join(lines)
+
+
+def _ingredients(manifest: Manifest) -> str:
+    return "\n".join(
+        f"| {item.name} | {item.coefficient:g} | "
+        + "; ".join(f"{key}: {value}" for key, value in item.lineage.items())
+        + " |"
+        for item in manifest.ingredients
+    )
+
+
+def _licences(manifest: Manifest) -> str:
+    return "\n".join(f"- {licence}" for licence in manifest.data_licences)

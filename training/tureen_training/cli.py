@@ -1,0 +1,113 @@
+"""`tureen-train STAGE [--config FILE] [--field value …]`: one stage, one frozen dataclass, one main."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import json
+import sys
+import typing
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tureen.errors import MissingExtra, nearest
+from tureen.model.schema import decode
+
+STAGES = {
+    "reward": "train one ingredient: a reward model with four heads, from human feedback",
+    "soup": "average ingredients, calibrate, measure, write the model card",
+    "evaluate": "figures with intervals and baselines; the last line is one JSON object",
+}
+
+
+class UsageError(ValueError):
+    """A command line or configuration file that does not say what to do."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(usage())
+        return 0
+    stage, *options = arguments
+    try:
+        if stage not in STAGES:
+            raise UsageError(f"unknown stage {stage!r}{nearest(stage, STAGES)}")
+        module = importlib.import_module(f"tureen_training.{stage}")
+        if options and options[0] in ("-h", "--help"):
+            print(describe(module.Config))
+            return 0
+        module.main(configuration(module.Config, options))
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] in ("tureen", "tureen_training"):
+            raise
+        raise MissingExtra(f"tureen-train {stage}", "training") from error
+    except (ValueError, OSError) as error:
+        print(f"tureen-train {stage}: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def configuration(kind: type[Any], options: Sequence[str]) -> Any:
+    """The config of a stage: defaults, then the file of `--config` (YAML or JSON), then `--field value`.
+
+    A value is read as YAML, so `--epochs 3` is a number and `--mix '{preference: 1}'` a mapping; a field whose
+    type is text takes it as it stands.
+
+    Raises:
+        UsageError: an option without a value, or an unknown one (the message names the nearest).
+        SchemaError: a missing field or a wrong type, with its path.
+    """
+    data: dict[str, Any] = {}
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    hints = typing.get_type_hints(kind)
+    flags = list(zip(options[::2], options[1::2], strict=False))
+    if len(options) % 2:
+        raise UsageError(f"{options[-1]!r} has no value; options come as --field value")
+    for flag, value in flags:
+        if flag == "--config":
+            data = {**_read(Path(value)), **data}
+    for flag, value in flags:
+        name = flag.removeprefix("--").replace("-", "_")
+        if name == "config":
+            continue
+        if not flag.startswith("--") or name not in fields:
+            raise UsageError(f"unknown option {flag!r}{nearest(name, [*fields, 'config'])}")
+        data[name] = value if hints[name] is str else yaml.safe_load(value)
+    return decode(kind, data)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise UsageError(f"{path} is not YAML: {error}") from None
+    if not isinstance(data, dict):
+        raise UsageError(f"{path} must hold a mapping of fields, got {type(data).__name__}")
+    return data
+
+
+def usage() -> str:
+    lines = "\n".join(f"  {stage:10s}{text}" for stage, text in STAGES.items())
+    return f"{__doc__}\n\nStages:\n{lines}\n\n`tureen-train STAGE --help` lists the fields."
+
+
+def describe(kind: type[Any]) -> str:
+    """The docstring of a config, then each field with its default."""
+    lines = []
+    for field in dataclasses.fields(kind):
+        if field.default is not dataclasses.MISSING:
+            default = field.default
+        elif field.default_factory is not dataclasses.MISSING:
+            default = json.dumps(field.default_factory())
+        else:
+            default = "required"
+        lines.append(f"  --{field.name.replace('_', '-'):20s}{default}")
+    return f"{kind.__doc__}\nFields:\n" + "\n".join(lines)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,1 @@
+"""From human feedback to training signal: readers, records, labels, splits."""

@@ -1,0 +1,163 @@
+"""Stage `soup`: average the ingredients, calibrate what came out, measure it, write its card.
+
+The order matters: averaging changes the scale of every head, so calibration, temperature and the figures are
+those of the soup as it will be loaded (fp16 deltas summed in fp32), never of an ingredient.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from tureen.contracts import Calibration
+from tureen.model.calibration import fit
+from tureen.model.checkpoint import load
+from tureen.model.manifest import HeadSpec, ReferenceScore, write_manifest
+from tureen.model.soup import make_soup
+from tureen.text.encoding import TextEncoder
+from tureen_training.card import write_card
+from tureen_training.data.items import Item, Values, encode, run
+from tureen_training.data.records import Example, Split
+from tureen_training.data.sets import encode_all, feedback_examples, feedback_of
+from tureen_training.evaluate import (
+    as_json,
+    as_record,
+    forward_of,
+    head_scores,
+    margins,
+    measure,
+    rewards,
+)
+from tureen_training.reference import REFERENCE_SAMPLES
+
+CALIBRATION_SET = "QA-Feedback, validation part of split tureen-split-1: the four sampled answers of each question"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """Make a soup.
+
+    ingredients: directories, all from one base. coefficients: one each, adding up to 1; empty is uniform.
+    out: directory of the soup. name: its model id. data: directory of QA-Feedback, to calibrate and measure.
+    commands: what is named in the card as the way to make it again.
+    max_batch_tokens: of one forward pass. threads: of torch, 0 its own choice.
+    """
+
+    ingredients: tuple[str, ...]
+    out: str
+    name: str
+    data: str
+    coefficients: tuple[float, ...] = ()
+    commands: str = ""
+    max_batch_tokens: int = 16384
+    threads: int = 0
+
+
+def main(config: Config) -> None:
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    data, out = Path(config.data), Path(config.out)
+    recipe = "weighted" if config.coefficients else "uniform"
+    make_soup(config.ingredients, config.coefficients or None, out, recipe)
+
+    # 1. Calibrate on the validation part: on questions it was trained on a head spreads wider than elsewhere.
+    loaded = load(out)
+    encoder = TextEncoder.from_directory(loaded.tokenizer_directory, loaded.manifest.text)
+    forward = forward_of(loaded.model, encoder)
+
+    def values_of(items: Sequence[Item]) -> list[list[Values]]:
+        return run(items, loaded.manifest.heads, forward, config.max_batch_tokens)
+
+    validation = encode_all(
+        feedback_examples(feedback_of(data, Split.VALIDATION)), encoder, loaded.manifest.heads
+    )["preference"]
+    values = values_of(validation)
+    heads = calibrated(loaded.manifest.heads, values)
+
+    # 2. The temperature of win probabilities, on the comparisons of the same part.
+    groups = [
+        margins(item, score, "preference")
+        for item, score in zip(validation, rewards(values, heads), strict=True)
+    ]
+    temperature = fit_temperature(np.concatenate(groups))
+
+    # 3. Figures on test questions.
+    test = encode_all(feedback_examples(feedback_of(data, Split.TEST)), encoder, heads)
+    figures = measure(
+        test["preference"],
+        values_of(test["preference"]),
+        test["correction"],
+        values_of(test["correction"]),
+        heads,
+    )
+
+    # 4. Reference scores, which the server compares with its own at start-up.
+    reference = reference_scores(encoder, heads, values_of)
+    manifest = dataclasses.replace(
+        loaded.manifest,
+        model_id=config.name,
+        heads=heads,
+        temperature=temperature,
+        calibration_set=CALIBRATION_SET,
+        metrics={"split": "test", "figures": as_record(figures)},
+        reference=reference,
+        lineage={"stage": "soup", "commands": config.commands},
+    )
+    write_manifest(out, manifest)
+    write_card(out, manifest)
+    print(as_json(figures))  # noqa: T201 - the answer of the command
+
+
+def calibrated(
+    heads: Sequence[HeadSpec], values: Sequence[Sequence[Values]]
+) -> tuple[HeadSpec, ...]:
+    """The heads with mean and standard deviation of their values for whole responses."""
+
+    def of(head: HeadSpec) -> Calibration:
+        return fit([score for answers in head_scores(values, head.name) for score in answers])
+
+    return tuple(dataclasses.replace(head, calibration=of(head)) for head in heads)
+
+
+def fit_temperature(margins: np.ndarray) -> float:
+    """T that minimises the mean of −log σ(Δ / T) over comparisons, Δ = reward of the preferred − the other.
+
+    Searched on a grid of 400 values, 0.1 … 100 in equal ratios: the loss has one minimum in 1/T, and where the
+    comparisons say nothing it lies at the end, T = 100, every win probability near ½.
+    """
+    grid = np.geomspace(0.1, 100.0, 400)
+    scaled = margins[None, :] / grid[:, None]  # (400, P)
+    loss = np.logaddexp(0.0, -scaled).mean(axis=1)
+    return float(grid[int(np.argmin(loss))])
+
+
+def reference_scores(
+    encoder: TextEncoder,
+    heads: Sequence[HeadSpec],
+    values_of: Callable[[Sequence[Item]], list[list[Values]]],
+) -> tuple[ReferenceScore, ...]:
+    """What the soup says now of samples written for this purpose."""
+    items = [
+        encode(
+            Example(
+                prompt_id=f"reference-{i}",
+                origin="reference",
+                prompt=sample.prompt or "",
+                context=sample.context,
+                responses=sample.responses,
+            ),
+            encoder,
+            heads,
+        )
+        for i, sample in enumerate(REFERENCE_SAMPLES)
+    ]
+    scores = rewards(values_of(items), heads)
+    return tuple(
+        ReferenceScore(sample=sample, rewards=tuple(score))
+        for sample, score in zip(REFERENCE_SAMPLES, scores, strict=True)
+    )
