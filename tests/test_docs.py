@@ -1,0 +1,56 @@
+"""The generated tables of service/README.md are those of the code.
+
+To write them anew: python tests/test_docs.py
+"""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tureen.config import flag_table
+from tureen.engine.metrics import Metrics
+from tureen.errors import ERRORS
+
+PAGE = Path(__file__).resolve().parents[1] / "service/README.md"
+
+
+def error_table() -> str:
+    rows = ["| code | HTTP | gRPC | retryable |", "|---|---|---|---|"]
+    for code, kind in ERRORS.items():
+        retry = "yes" if kind.retryable else "no"
+        rows.append(f"| `{code}` | {kind.http_status} | {kind.grpc_status} | {retry} |")
+    return "\n".join(rows)
+
+
+def metric_table() -> str:
+    rows = ["| metric | kind | labels | meaning |", "|---|---|---|---|"]
+    for metric in Metrics().registry._names_to_collectors.values():
+        family = metric.describe()[0] if metric.describe() else metric.collect()[0]
+        labels = ", ".join(f"`{label}`" for label in getattr(metric, "_labelnames", ()))
+        suffix = "_total" if family.type == "counter" else ""
+        row = f"| `{family.name}{suffix}` | {family.type} | {labels} | {family.documentation} |"
+        if row not in rows:  # a metric is registered under several names
+            rows.append(row)
+    return "\n".join(rows)
+
+
+TABLES = {"flags": flag_table, "errors": error_table, "metrics": metric_table}
+
+
+def block(name: str) -> re.Pattern[str]:
+    return re.compile(rf"(<!-- {name}: [^\n]*-->\n)(.*?)(<!-- end -->)", re.DOTALL)
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_table_is_current(name):
+    found = block(name).search(PAGE.read_text(encoding="utf-8"))
+    assert found is not None
+    assert found[2] == TABLES[name]() + "\n", "run: python tests/test_docs.py"
+
+
+if __name__ == "__main__":
+    text = PAGE.read_text(encoding="utf-8")
+    for name, table in TABLES.items():
+        text = block(name).sub(lambda m, table=table: f"{m[1]}{table()}\n{m[3]}", text)
+    PAGE.write_text(text, encoding="utf-8")
