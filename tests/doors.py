@@ -1,0 +1,237 @@
+"""Both doors open in this process, over a stub whose device can be held back: for tests of the doors.
+
+`server_process` starts the real command instead; here a test reaches into the server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import grpc
+import httpx2
+import numpy as np
+import pytest
+from grpc_status import rpc_status
+from prometheus_client.parser import text_string_to_metric_families
+
+from tureen.config import Config
+from tureen.engine.backend import Backend
+from tureen.engine.batch import Batch
+from tureen.engine.loading import load_model
+from tureen.engine.metrics import Metrics
+from tureen.engine.scorer import Scorer
+from tureen.engine.served import ServedModel
+from tureen.transports.admission import Admission
+from tureen.transports.server import Doors
+from tureen.v1 import reward_pb2
+
+PATIENCE_S = 20.0
+SERVICE = "/tureen.v1.RewardService/"
+
+
+class Gate:
+    """A backend that computes only while the gate is open."""
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+        self.is_open = threading.Event()
+        self.is_open.set()
+        self.forwards = 0
+
+    @property
+    def info(self):
+        return self.backend.info
+
+    def forward(self, batch: Batch) -> np.ndarray:
+        assert self.is_open.wait(PATIENCE_S)
+        self.forwards += len(batch.input_ids)
+        return self.backend.forward(batch)
+
+    def close(self) -> None:
+        self.backend.close()
+
+
+@dataclass
+class OpenDoors:
+    """http_port, grpc_port: of the loopback. loop: where the server lives."""
+
+    http_port: int
+    grpc_port: int
+    gate: Gate
+    scorer: Scorer
+    admission: Admission
+    loop: asyncio.AbstractEventLoop
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.http_port}"
+
+    @property
+    def target(self) -> str:
+        return f"127.0.0.1:{self.grpc_port}"
+
+    def call(self, coroutine: Any) -> Any:
+        """Runs something in the server's loop."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(PATIENCE_S)
+
+    def counts(self) -> Counts:
+        return Counts.parse(self.admission.metrics.render().decode())
+
+    def in_flight(self) -> float:
+        return self.counts().samples["tureen_in_flight_responses"]
+
+
+@dataclass
+class Counts:
+    """Requests by (door, route, code) and errors by code, so far."""
+
+    requests: dict[tuple[str, str, str], float] = field(default_factory=dict)
+    errors: dict[str, float] = field(default_factory=dict)
+    samples: dict[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, text: str) -> Counts:
+        found = cls()
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                labels = sample.labels
+                if sample.name == "tureen_requests_total":
+                    key = (labels["door"], labels["route"], labels["code"])
+                    found.requests[key] = sample.value
+                elif sample.name == "tureen_errors_total":
+                    found.errors[labels["code"]] = sample.value
+                elif not labels:
+                    found.samples[sample.name] = sample.value
+        return found
+
+    def since(self, before: Counts) -> tuple[dict[tuple[str, str, str], float], dict[str, float]]:
+        """What was counted after `before`; what did not move is left out."""
+        return _growth(before.requests, self.requests), _growth(before.errors, self.errors)
+
+
+def _growth(before: dict, after: dict) -> dict:
+    return {key: n - before.get(key, 0) for key, n in after.items() if n != before.get(key, 0)}
+
+
+def wait_until(condition: Callable[[], bool], what: str) -> None:
+    """Returns as soon as the condition holds; fails after PATIENCE_S."""
+    until = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < until, f"waited {PATIENCE_S} s in vain for {what}"
+        time.sleep(0.005)
+
+
+@contextmanager
+def open_doors(model: ServedModel | None = None, **settings: Any) -> Iterator[OpenDoors]:
+    """A server in a thread of its own, ready; `settings` are those of Config."""
+    served = model if model is not None else load_model("stub")
+    gate = Gate(served.backend)
+    config = Config(http_port=0, grpc_port=0, **settings)
+    started: Future[OpenDoors] = Future()
+    leave = asyncio.Event()
+
+    async def live() -> None:
+        admission = Admission(config, Metrics())
+        doors = Doors(config, admission)
+        scorer = Scorer(
+            [replace(served, backend=gate)], limits=config.limits(), metrics=admission.metrics
+        )
+        await scorer.start()
+        admission.open(scorer)
+        await doors.open()
+        loop = asyncio.get_running_loop()
+        started.set_result(
+            OpenDoors(doors.http_port, doors.grpc_port, gate, scorer, admission, loop)
+        )
+        await leave.wait()
+        await doors.close()
+        await scorer.stop(0)
+
+    def run() -> None:
+        try:
+            asyncio.run(live())
+        except BaseException as error:
+            if not started.done():
+                started.set_exception(error)
+            raise
+
+    thread = threading.Thread(target=run, name="doors")
+    thread.start()
+    opened = started.result(PATIENCE_S)
+    try:
+        yield opened
+    finally:
+        gate.is_open.set()
+        opened.loop.call_soon_threadsafe(leave.set)
+        thread.join(PATIENCE_S)
+        assert not thread.is_alive()
+
+
+@dataclass
+class Refusal:
+    """What came instead of an answer: the same at both doors."""
+
+    status: int | grpc.StatusCode
+    code: str
+    message: str
+    field: str | None
+    retry_after_s: float | None
+    headers: dict[str, str]
+
+
+class RawGrpc:
+    """Sends bytes as they are, so that a test may send what no client would."""
+
+    def __init__(self, target: str) -> None:
+        self.channel = grpc.insecure_channel(
+            target,
+            options=[
+                ("grpc.max_send_message_length", -1),
+                ("grpc.max_receive_message_length", -1),
+                ("grpc.use_local_subchannel_pool", 1),
+            ],
+        )
+
+    def method(self, name: str, stream: bool = False) -> Callable[..., Any]:
+        make = self.channel.stream_stream if stream else self.channel.unary_unary
+        return make(SERVICE + name, None, None)
+
+    def refusal(self, name: str, message: bytes, **settings: Any) -> Refusal:
+        with pytest.raises(grpc.RpcError) as caught:
+            self.method(name)(message, **settings)
+        return refusal_of(caught.value)
+
+
+def refusal_of(error: Any) -> Refusal:
+    status = rpc_status.from_call(error)
+    assert status is not None, error
+    info = reward_pb2.Error()
+    [packed] = [one for one in status.details if one.Is(reward_pb2.Error.DESCRIPTOR)]
+    packed.Unpack(info)
+    return Refusal(
+        status=error.code(),
+        code=info.code,
+        message=info.message,
+        field=info.field if info.HasField("field") else None,
+        retry_after_s=info.retry_after_s if info.HasField("retry_after_s") else None,
+        headers={},
+    )
+
+
+def http_refusal(response: httpx2.Response) -> Refusal:
+    error = response.json()["error"]
+    return Refusal(
+        status=response.status_code,
+        code=error["code"],
+        message=error["message"],
+        field=error["field"],
+        retry_after_s=error["retry_after_s"],
+        headers=dict(response.headers),
+    )
