@@ -1,55 +1,21 @@
-"""Token ids equal to those of transformers, windows and spans worked out by hand, and what always holds."""
+"""Token ids are those of transformers; windows and spans are worked out by hand."""
 
 import importlib.util
 import time
 from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
 from pathlib import Path
 
-import numpy as np
 import pico_tokenizers
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerFast
 
 from tureen.contracts import Granularity, Message, Sample, Truncate
 from tureen.errors import InputTooLong, InvalidRequest
 from tureen.text.encoding import EncodedResponse, TextEncoder
-from tureen.text.template import TextSpec
 
 RESPONSE, SENTENCE, SUB_SENTENCE = Granularity
 ALL = frozenset(Granularity)
 FIRST = Sample(prompt="who?", responses=("it is he.",))
-
-
-def spec(template="pair", limit=256, windows=1, response="mean", unit="mean") -> TextSpec:
-    return TextSpec(
-        template=template,
-        max_input_tokens=limit,
-        max_windows=windows,
-        response_pooling=response,
-        unit_pooling=unit,
-    )
-
-
-PLACES = {
-    "bert pair": (pico_tokenizers.bert_like(), "pair"),
-    "byte pair": (pico_tokenizers.byte_bpe(), "pair"),
-    "roberta pair": (pico_tokenizers.roberta_like(), "pair"),
-    "byte plain": (pico_tokenizers.byte_bpe(), "plain"),
-    "chat": (pico_tokenizers.chat(), "chat"),
-    "stripping chat": (
-        pico_tokenizers.chat(pico_tokenizers.STRIPPING_CHAT_TEMPLATE),
-        "chat",
-    ),
-}
-places = pytest.mark.parametrize("place", PLACES)
-
-
-def encoder(place: str, **fields) -> TextEncoder:
-    tokenizer, template = PLACES[place]
-    return TextEncoder(tokenizer, spec(template, **fields))
 
 
 def texts(tokenizer, encoded: EncodedResponse) -> list[str]:
@@ -75,7 +41,7 @@ PAIRS = [
 
 
 @pytest.mark.parametrize(("prompt", "response"), PAIRS)
-def test_a_pair_equals_transformers_on_minilm(minilm, prompt, response):
+def test_a_pair_equals_transformers_on_minilm(spec, minilm, prompt, response):
     expected = minilm(prompt, response)
     (encoded,) = TextEncoder(minilm, spec()).encode(
         Sample(prompt=prompt, responses=(response,)), ALL
@@ -88,25 +54,25 @@ def test_a_pair_equals_transformers_on_minilm(minilm, prompt, response):
 
 @pytest.mark.parametrize("place", ["bert pair", "byte pair", "roberta pair"])
 @pytest.mark.parametrize(("prompt", "response"), PAIRS)
-def test_a_pair_equals_transformers(place, prompt, response):
-    tokenizer, _ = PLACES[place]
+def test_a_pair_equals_transformers(encoder, place, prompt, response):
+    tokenizer = encoder(place).tokenizer
     expected = tokenizer(prompt, response)
     sample = Sample(prompt=prompt, responses=(response,))
-    (window,) = encoder(place, limit=999).encode(sample, ALL)[0].windows
+    (window,) = encoder(place, max_input_tokens=999).encode(sample, ALL)[0].windows
     assert window.input_ids.tolist() == expected["input_ids"]
     zeros = [0] * len(expected["input_ids"])
     assert window.token_type_ids.tolist() == expected.get("token_type_ids", zeros)
 
 
-def test_a_pair_whose_context_fits_equals_transformers(minilm):
+def test_a_pair_whose_context_fits_equals_transformers(spec, minilm):
     sample = Sample(prompt="Who?", context=("He came. ", "He left."), responses=("He.",))
     (window,) = TextEncoder(minilm, spec()).encode(sample, ALL)[0].windows
     assert window.input_ids.tolist() == minilm("Who?\nHe came.\nHe left.", "He.")["input_ids"]
 
 
 @pytest.mark.parametrize("response", ["it is he.", " it\n", "<|im_end|>", "it is 😀."])
-def test_chat_equals_apply_chat_template(response):
-    tokenizer, _ = PLACES["chat"]
+def test_chat_equals_apply_chat_template(encoder, response):
+    tokenizer = encoder("chat").tokenizer
     conversation = [
         {"role": "user", "content": "who?"},
         {"role": "assistant", "content": response},
@@ -118,8 +84,8 @@ def test_chat_equals_apply_chat_template(response):
     assert expected.count(tokenizer.bos_token_id) == 1
 
 
-def test_plain_adds_the_tokenizer_s_special_tokens_once():
-    tokenizer, _ = PLACES["byte plain"]
+def test_plain_adds_the_tokenizer_s_special_tokens_once(encoder):
+    tokenizer = encoder("byte plain").tokenizer
     (once,) = encoder("byte plain").encode(FIRST, ())
     assert texts(tokenizer, once) == ["<s>who?\nit is he.</s>"]
     sample = Sample(prompt="<s>who?", responses=FIRST.responses)
@@ -127,19 +93,16 @@ def test_plain_adds_the_tokenizer_s_special_tokens_once():
     assert doubled.windows[0].input_ids.tolist() == once.windows[0].input_ids.tolist()
 
 
-def test_truncation_and_padding_of_a_tokenizer_json_are_off(tmp_path):
+def test_truncation_and_padding_of_a_tokenizer_json_are_off(spec, tmp_path):
     tokenizer = pico_tokenizers.bert_like()
     tokenizer.backend_tokenizer.enable_truncation(4)
     tokenizer.backend_tokenizer.enable_padding(length=64)
     directory = pico_tokenizers.save(tokenizer, tmp_path / "tokenizer")
-    for loaded in (
-        TextEncoder(tokenizer, spec()),
-        TextEncoder.from_directory(directory, spec()),
-    ):
+    for loaded in TextEncoder(tokenizer, spec()), TextEncoder.from_directory(directory, spec()):
         (encoded,) = loaded.encode(FIRST, ())
         # [CLS] who ? [SEP] it is he . [SEP]
         assert encoded.tokens == 9
-    assert tokenizer.backend_tokenizer.truncation["max_length"] == 4  # the caller's copy is intact
+    assert tokenizer.backend_tokenizer.truncation  # the caller's copy is intact
 
 
 @pytest.mark.parametrize(
@@ -151,22 +114,22 @@ def test_truncation_and_padding_of_a_tokenizer_json_are_off(tmp_path):
         ("last", "mean", [[10, 11], [4, 8], [8, 10]]),
     ],
 )
-def test_pooling_decides_the_spans(response_pooling, unit_pooling, expected):
-    pico = encoder("bert pair", response=response_pooling, unit=unit_pooling)
+def test_pooling_decides_the_spans(encoder, response_pooling, unit_pooling, expected):
+    pico = encoder("bert pair", response_pooling=response_pooling, unit_pooling=unit_pooling)
     sample = Sample(prompt="who?", responses=("it is he. no!",))
     (encoded,) = pico.encode(sample, {SENTENCE})
     assert encoded.units == ((RESPONSE, 0, 13), (SENTENCE, 0, 10), (SENTENCE, 10, 13))
     assert encoded.windows[0].spans.tolist() == expected
 
 
-def test_the_last_token_of_a_chat_is_where_transformers_reads_the_reward():
-    (encoded,) = encoder("chat", response="last").encode(FIRST, ())
+def test_the_last_token_of_a_chat_is_where_transformers_reads_the_reward(encoder):
+    (encoded,) = encoder("chat", response_pooling="last").encode(FIRST, ())
     (window,) = encoded.windows
     assert window.spans.tolist() == [[len(window.input_ids) - 1, len(window.input_ids)]]
-    assert PLACES["chat"][0].decode(window.input_ids[-2:]) == "<|im_end|>\n"
+    assert encoder("chat").tokenizer.decode(window.input_ids[-2:]) == "<|im_end|>\n"
 
 
-def test_units_come_in_the_order_of_their_fineness():
+def test_units_come_in_the_order_of_their_fineness(encoder):
     (encoded,) = encoder("bert pair").encode(FIRST, [SUB_SENTENCE, SENTENCE])
     assert [unit.granularity for unit in encoded.units] == [RESPONSE, SENTENCE, SUB_SENTENCE]
 
@@ -180,37 +143,42 @@ def test_units_come_in_the_order_of_their_fineness():
         ("\x07. it", [0, 3, 5]),
     ],
 )
-def test_units_without_a_token_join_their_neighbour(response, edges):
+def test_units_without_a_token_join_their_neighbour(encoder, response, edges):
     sample = Sample(prompt="who?", responses=(response,))
     (encoded,) = encoder("bert pair").encode(sample, {SENTENCE})
     assert [unit.start for unit in encoded.units[1:]] == edges[:-1]
     assert encoded.units[-1].end == edges[-1]
 
 
-def test_a_response_without_a_token_is_refused():
+def test_a_response_without_a_token_is_refused(encoder):
     with pytest.raises(InvalidRequest) as caught:
         encoder("bert pair").encode(Sample(prompt="who?", responses=("it", "\x07\ufffd")), ())
     assert (caught.value.field, caught.value.got, caught.value.limit) == ("responses[1]", 0, 1)
 
 
 # Byte tokens, so one a character: <s> P \n C </s> R </s> is 4 + len(P) + len(C) + len(R).
+BYTES = pico_tokenizers.byte_bpe()
 CONTEXT = "aaaa bbb. " * 9 + "cccc ddd."  # 10 sentences, 99 characters
 
 
 def windows_of(encoded: EncodedResponse) -> list[str]:
-    return texts(PLACES["byte pair"][0], encoded)
+    return texts(BYTES, encoded)
 
 
-def encode_one(prompt, context, truncate, **fields) -> EncodedResponse:
-    sample = Sample(prompt=prompt, context=(context,) if context else (), responses=("it is",))
-    (encoded,) = encoder("byte pair", **fields).encode(sample, (), truncate)
-    return encoded
+@pytest.fixture
+def encode_one(encoder):
+    def encode(prompt, context, truncate, **fields) -> EncodedResponse:
+        sample = Sample(prompt=prompt, context=(context,) if context else (), responses=("it is",))
+        (encoded,) = encoder("byte pair", **fields).encode(sample, (), truncate)
+        return encoded
+
+    return encode
 
 
 @pytest.mark.parametrize("truncate", Truncate)
-def test_a_context_is_read_in_whole_sentences(truncate):
+def test_a_context_is_read_in_whole_sentences(encode_one, truncate):
     # 4 + 4 + 5 = 13 tokens beside the context; of 60, 47 hold 4 sentences.
-    encoded = encode_one("who?", CONTEXT, truncate, limit=60, windows=3)
+    encoded = encode_one("who?", CONTEXT, truncate, max_input_tokens=60, max_windows=3)
     assert windows_of(encoded) == [
         f"<s>who?\n{'aaaa bbb. ' * 4}</s>it is</s>",
         f"<s>who?\n{'aaaa bbb. ' * 4}</s>it is</s>",
@@ -219,43 +187,45 @@ def test_a_context_is_read_in_whole_sentences(truncate):
     assert (encoded.tokens, encoded.truncated_tokens) == (3 * 13 + 99, 0)
 
 
-def test_a_sentence_that_is_too_long_alone_is_cut_by_tokens():
-    encoded = encode_one("who?", "x" * 100, Truncate.NEVER, limit=60, windows=3)
+def test_a_sentence_that_is_too_long_alone_is_cut_by_tokens(encode_one):
+    encoded = encode_one("who?", "x" * 100, Truncate.NEVER, max_input_tokens=60, max_windows=3)
     assert [len(window.input_ids) for window in encoded.windows] == [60, 60, 13 + 6]
 
 
-def test_more_windows_than_allowed_are_refused():
+def test_more_windows_than_allowed_are_refused(encode_one):
     with pytest.raises(InputTooLong) as caught:
-        encode_one("who?", CONTEXT, Truncate.NEVER, limit=60, windows=2)
+        encode_one("who?", CONTEXT, Truncate.NEVER, max_input_tokens=60, max_windows=2)
     assert (caught.value.field, caught.value.got, caught.value.limit) == ("context", 3, 2)
     assert 'truncate="context"' in caught.value.message
 
 
-def test_truncate_context_drops_its_end():
-    encoded = encode_one("who?", CONTEXT, Truncate.CONTEXT, limit=60, windows=2)
+def test_truncate_context_drops_its_end(encode_one):
+    encoded = encode_one("who?", CONTEXT, Truncate.CONTEXT, max_input_tokens=60, max_windows=2)
     assert windows_of(encoded) == [f"<s>who?\n{'aaaa bbb. ' * 4}</s>it is</s>"] * 2
     assert encoded.truncated_tokens == 19
 
 
-def test_truncate_context_drops_all_of_it_where_it_has_no_room():
+def test_truncate_context_drops_all_of_it_where_it_has_no_room(encode_one):
     prompt = "who" * 10  # 30 + 4 + 5 leave 21 of 60, less than 32
     with pytest.raises(InputTooLong) as caught:
-        encode_one(prompt, CONTEXT, Truncate.NEVER, limit=60)
+        encode_one(prompt, CONTEXT, Truncate.NEVER, max_input_tokens=60)
     assert (caught.value.field, caught.value.got, caught.value.limit) == ("responses[0]", 71, 60)
-    encoded = encode_one(prompt, CONTEXT, Truncate.CONTEXT, limit=60)
+    encoded = encode_one(prompt, CONTEXT, Truncate.CONTEXT, max_input_tokens=60)
     assert windows_of(encoded) == [f"<s>{prompt}</s>it is</s>"]
     assert encoded.truncated_tokens == 100  # with the newline before it
 
 
-def test_truncate_prompt_keeps_its_end():
-    encoded = encode_one("0123456789" * 9, "", Truncate.PROMPT, limit=60)
+def test_truncate_prompt_keeps_its_end(encode_one):
+    encoded = encode_one("0123456789" * 9, "", Truncate.PROMPT, max_input_tokens=60)
     # 60 − 3 special tokens − 5 leave 52 of 90.
     assert windows_of(encoded) == [f"<s>{('0123456789' * 9)[-52:]}</s>it is</s>"]
     assert (encoded.tokens, encoded.truncated_tokens) == (60, 38)
 
 
-def test_truncate_prompt_makes_room_for_the_whole_context():
-    encoded = encode_one("0123456789" * 9, CONTEXT, Truncate.PROMPT, limit=80, windows=2)
+def test_truncate_prompt_makes_room_for_the_whole_context(encode_one):
+    encoded = encode_one(
+        "0123456789" * 9, CONTEXT, Truncate.PROMPT, max_input_tokens=80, max_windows=2
+    )
     # Of 80, 9 are fixed: 50 of context and 21 of the prompt.
     assert windows_of(encoded) == [
         f"<s>9{'0123456789' * 2}\n{'aaaa bbb. ' * 5}</s>it is</s>",
@@ -265,142 +235,51 @@ def test_truncate_prompt_makes_room_for_the_whole_context():
 
 
 @pytest.mark.parametrize("truncate", Truncate)
-def test_a_response_is_never_cut(truncate):
+def test_a_response_is_never_cut(encoder, truncate):
     sample = Sample(prompt="who?", context=("ok.",), responses=("it", "x" * 60))
     with pytest.raises(InputTooLong) as caught:
-        encoder("byte pair", limit=60).encode(sample, (), truncate)
+        encoder("byte pair", max_input_tokens=60).encode(sample, (), truncate)
     assert caught.value.field == "responses[1]"
     assert caught.value.limit == 60
     assert ('truncate="prompt"' in caught.value.message) == (truncate is not Truncate.PROMPT)
 
 
-def test_truncate_prompt_drops_the_oldest_turns_of_a_chat():
+def test_truncate_prompt_drops_the_oldest_turns_of_a_chat(encoder):
     def turn(role, content):
         return Message(role=role, content=content)
 
     turns = [turn("user" if i % 2 == 0 else "assistant", f"{i}" * 20) for i in range(21)]
     sample = Sample(messages=(turn("system", "S"), *turns), responses=("it is",))
-    tokenizer, _ = PLACES["chat"]
-    (whole,) = encoder("chat", limit=999).encode(sample, ())
+    tokenizer = encoder("chat").tokenizer
+    (whole,) = encoder("chat", max_input_tokens=999).encode(sample, ())
     # <s> and system are 12 tokens, a turn of the user 48, of the assistant 53, the response 18.
-    (encoded,) = encoder("chat", limit=12 + 48 + 53 + 48 + 18).encode(sample, (), Truncate.PROMPT)
+    (encoded,) = encoder("chat", max_input_tokens=12 + 48 + 53 + 48 + 18).encode(
+        sample, (), Truncate.PROMPT
+    )
     (text,) = texts(tokenizer, encoded)
     assert text.startswith(f"<s><|im_start|>system\nS<|im_end|>\n<|im_start|>user\n{'18' * 20}<")
     assert encoded.truncated_tokens == whole.tokens - encoded.tokens
-    (encoded,) = encoder("chat", limit=60).encode(sample, (), Truncate.PROMPT)
+    (encoded,) = encoder("chat", max_input_tokens=60).encode(sample, (), Truncate.PROMPT)
     (text,) = texts(tokenizer, encoded)
     assert text == (
         "<s><|im_start|>system\nS<|im_end|>\n<|im_start|>user\n"
-        + ("20" * 20)[-22:]
-        + "<|im_end|>\n"
-        "<|im_start|>assistant\nit is<|im_end|>\n"
+        f"{'20' * 11}<|im_end|>\n<|im_start|>assistant\nit is<|im_end|>\n"
     )
     assert encoded.truncated_tokens == whole.tokens - 60
 
 
-def test_a_slow_tokenizer_and_a_missing_template_are_refused():
+def test_a_missing_chat_template_is_refused(spec):
     with pytest.raises(ValueError, match="has no chat template"):
-        TextEncoder(pico_tokenizers.byte_bpe(), spec("chat"))
+        TextEncoder(pico_tokenizers.byte_bpe(), spec(template="chat"))
 
 
-SOUP = st.one_of(
-    st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=40),
-    st.lists(
-        st.sampled_from(
-            [
-                "it is. ",
-                "no! ",
-                "he, ",
-                "\n\n",
-                "\r\n",
-                "é",
-                "e\u0301",
-                "😀",
-                "👩\u200d👧",
-                "。",
-                "\x07",
-                "\u200b",
-                "[SEP]",
-                "<s>",
-                "<|im_end|>",
-                " ",
-            ]
-        ),
-        max_size=25,
-    ).map("".join),
-)
-
-
-@places
-@given(
-    prompt=SOUP.filter(str.strip),
-    context=st.lists(SOUP, max_size=3),
-    responses=st.lists(SOUP.filter(str.strip), min_size=1, max_size=2),
-    truncate=st.sampled_from(Truncate),
-    limit=st.integers(40, 200),
-)
-@settings(deadline=None, max_examples=100)
-def test_what_always_holds(place, prompt, context, responses, truncate, limit):
-    pico = encoder(place, limit=limit, windows=4)
-    sample = Sample(prompt=prompt, context=tuple(context), responses=tuple(responses))
-    try:
-        encoded = pico.encode(sample, ALL, truncate)
-    except InputTooLong as error:
-        assert error.got > error.limit  # noqa: PT017 either outcome is right, if it is consistent
-        return
-    except InvalidRequest as error:
-        assert place == "bert pair"  # alone has characters without tokens
-        assert error.got == 0  # noqa: PT017
-        return
-    assert len(encoded) == len(responses)
-    for one, response in zip(encoded, responses, strict=True):
-        _check(one, response, limit)
-        if truncate is Truncate.NEVER:
-            assert one.truncated_tokens == 0
-    reversed_sample = Sample(
-        prompt=prompt, context=tuple(context), responses=tuple(responses[::-1])
-    )
-    for one, other in zip(encoded, pico.encode(reversed_sample, ALL, truncate)[::-1], strict=True):
-        assert one.units == other.units
-        for window, twin in zip(one.windows, other.windows, strict=True):
-            assert window.input_ids.tolist() == twin.input_ids.tolist()
-
-
-def _check(encoded: EncodedResponse, response: str, limit: int) -> None:
-    assert encoded.units[0] == (RESPONSE, 0, len(response))
-    assert 1 <= len(encoded.windows) <= 4
-    assert encoded.tokens == sum(len(window.input_ids) for window in encoded.windows)
-    read = []
-    for window in encoded.windows:
-        spans, tokens = window.spans, len(window.input_ids)
-        assert tokens <= limit
-        assert {array.dtype for array in (window.input_ids, window.token_type_ids, spans)} == {
-            np.dtype(np.int32)
-        }
-        assert len(window.token_type_ids) == tokens
-        assert spans.shape == (len(encoded.units), 2)
-        assert (spans[:, 0] < spans[:, 1]).all()
-        (start, end) = spans[0]  # mean pooling: the tokens of the response
-        assert 0 <= start < end <= tokens
-        read.append(window.input_ids[start:end].tolist())
-        for granularity in (SENTENCE, SUB_SENTENCE):
-            of = [i for i, unit in enumerate(encoded.units) if unit.granularity is granularity]
-            chars = [(encoded.units[i].start, encoded.units[i].end) for i in of]
-            for ranges, whole in ((chars, (0, len(response))), (spans[of].tolist(), (start, end))):
-                assert (ranges[0][0], ranges[-1][1]) == whole
-                assert all(before[1] == after[0] for before, after in pairwise(ranges))
-                assert all(first < last for first, last in ranges)
-    assert all(ids == read[0] for ids in read)
-
-
-@places
-def test_the_tokens_of_a_unit_spell_it(place):
-    tokenizer, _ = PLACES[place]
+def test_the_tokens_of_a_unit_spell_it(encoder, place):
+    tokenizer = encoder(place).tokenizer
     response = (
         "it is 😀 é. no!  he, the cat, and the dog see a red sky; we do not know why. 昨日は。"
     )
     sample = Sample(prompt="it is", context=(CONTEXT,), responses=(response,))
-    (encoded,) = encoder(place, limit=200, windows=9).encode(sample, ALL)
+    (encoded,) = encoder(place, max_input_tokens=200, max_windows=9).encode(sample, ALL)
     for window in encoded.windows:
         for (start, end), unit in zip(window.spans, encoded.units, strict=True):
             expected = response[unit.start : unit.end]
@@ -411,8 +290,8 @@ def test_the_tokens_of_a_unit_spell_it(place):
                 assert tokenizer.decode(ids).strip() == expected.strip()
 
 
-def test_threads_share_an_encoder():
-    pico = encoder("bert pair", limit=64, windows=9)
+def test_threads_share_an_encoder(encoder):
+    pico = encoder("bert pair", max_input_tokens=64, max_windows=9)
     samples = [
         Sample(
             prompt="who? " * (i % 5 + 1), context=(CONTEXT,), responses=("it is. " * (i % 3 + 1),)
@@ -426,7 +305,7 @@ def test_threads_share_an_encoder():
 
 
 @pytest.mark.bench
-def test_four_responses_with_700_tokens_of_context_take_milliseconds(minilm):
+def test_four_responses_with_700_tokens_of_context_take_milliseconds(spec, minilm):
     """2.6 ms on one core of a Xeon; the bound leaves room for a busy machine."""
     sentence = "The quick brown fox jumps over the lazy dog near the river bank. "
     sample = Sample(
@@ -434,7 +313,7 @@ def test_four_responses_with_700_tokens_of_context_take_milliseconds(minilm):
         context=(sentence * 50,),
         responses=tuple(sentence * 7 + str(i) for i in range(4)),
     )
-    fast = TextEncoder(minilm, spec(limit=256, windows=8))
+    fast = TextEncoder(minilm, spec(max_input_tokens=256, max_windows=8))
     seconds = []
     for _ in range(10):
         start = time.perf_counter()

@@ -1,5 +1,4 @@
 """Units tile the text; where they are cut is worked out by hand."""
-# ruff: noqa: RUF001 full-width marks are what is tested
 
 import pytest
 from hypothesis import example, given, settings

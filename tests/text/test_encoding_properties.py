@@ -1,0 +1,88 @@
+"""What holds for any text, tokenizer, template and limit."""
+
+from itertools import pairwise
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tureen.contracts import Granularity, Sample, Truncate
+from tureen.errors import InputTooLong, InvalidRequest
+from tureen.text.encoding import EncodedResponse
+
+RESPONSE, SENTENCE, SUB_SENTENCE = Granularity
+ALL = frozenset(Granularity)
+
+# fmt: off
+PIECES = [
+    "it is. ", "no! ", "he, ", "\n\n", "\r\n", "é", "e\u0301", "😀", "👩\u200d👧", "。", "\x07", "\u200b",
+    "[SEP]", "<s>", "<|im_end|>", " ",
+]
+# fmt: on
+SOUP = st.one_of(
+    st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=40),
+    st.lists(st.sampled_from(PIECES), max_size=25).map("".join),
+)
+
+
+@given(
+    prompt=SOUP.filter(str.strip),
+    context=st.lists(SOUP, max_size=3),
+    responses=st.lists(SOUP.filter(str.strip), min_size=1, max_size=2),
+    truncate=st.sampled_from(Truncate),
+    limit=st.integers(40, 200),
+)
+@settings(deadline=None, max_examples=100)
+def test_what_always_holds(encoder, place, prompt, context, responses, truncate, limit):
+    pico = encoder(place, max_input_tokens=limit, max_windows=4)
+    sample = Sample(prompt=prompt, context=tuple(context), responses=tuple(responses))
+    try:
+        encoded = pico.encode(sample, ALL, truncate)
+    except InputTooLong as error:
+        assert isinstance(error.got, int)  # noqa: PT017 either outcome is right, if consistent
+        assert isinstance(error.limit, int)  # noqa: PT017
+        assert error.got > error.limit  # noqa: PT017
+        return
+    except InvalidRequest as error:
+        assert place == "bert pair"  # alone has characters without tokens
+        assert error.got == 0  # noqa: PT017
+        return
+    assert len(encoded) == len(responses)
+    for one, response in zip(encoded, responses, strict=True):
+        _check(one, response, limit)
+        if truncate is Truncate.NEVER:
+            assert one.truncated_tokens == 0
+    reversed_sample = Sample(
+        prompt=prompt, context=tuple(context), responses=tuple(responses[::-1])
+    )
+    for one, other in zip(encoded, pico.encode(reversed_sample, ALL, truncate)[::-1], strict=True):
+        assert one.units == other.units
+        for window, twin in zip(one.windows, other.windows, strict=True):
+            assert window.input_ids.tolist() == twin.input_ids.tolist()
+
+
+def _check(encoded: EncodedResponse, response: str, limit: int) -> None:
+    assert encoded.units[0] == (RESPONSE, 0, len(response))
+    assert 1 <= len(encoded.windows) <= 4
+    assert encoded.tokens == sum(len(window.input_ids) for window in encoded.windows)
+    read = []
+    for window in encoded.windows:
+        spans, tokens = window.spans, len(window.input_ids)
+        assert tokens <= limit
+        assert {array.dtype for array in (window.input_ids, window.token_type_ids, spans)} == {
+            np.dtype(np.int32)
+        }
+        assert len(window.token_type_ids) == tokens
+        assert spans.shape == (len(encoded.units), 2)
+        assert (spans[:, 0] < spans[:, 1]).all()
+        (start, end) = spans[0]  # mean pooling: the tokens of the response
+        assert 0 <= start < end <= tokens
+        read.append(window.input_ids[start:end].tolist())
+        for granularity in (SENTENCE, SUB_SENTENCE):
+            of = [i for i, unit in enumerate(encoded.units) if unit.granularity is granularity]
+            chars = [(encoded.units[i].start, encoded.units[i].end) for i in of]
+            for ranges, whole in ((chars, (0, len(response))), (spans[of].tolist(), (start, end))):
+                assert (ranges[0][0], ranges[-1][1]) == whole
+                assert all(before[1] == after[0] for before, after in pairwise(ranges))
+                assert all(first < last for first, last in ranges)
+    assert all(ids == read[0] for ids in read)
