@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol, Self, TypeVar, Unpack
 
@@ -87,8 +87,11 @@ class AsyncSurface(Surface):
         *,
         in_flight: int = IN_FLIGHT,
         **options: Unpack[Options],
-    ) -> AsyncIterator[Indexed]:
-        """As `SyncSurface.stream`; an asynchronous source is read while results are waited for."""
+    ) -> AsyncGenerator[Indexed, None]:
+        """As `SyncSurface.stream`; an asynchronous source is read while results are waited for.
+
+        Whoever leaves early calls `aclose`, or uses `contextlib.aclosing`: then its calls end at once.
+        """
         known = stream_options(in_flight, options)
         await self._run(self._flow.learn(), self._call)
         source = _numbered(samples)
@@ -192,7 +195,7 @@ def _present(*tasks: asyncio.Future[Any] | None) -> set[asyncio.Future[Any]]:
 
 async def _numbered(
     samples: Iterable[Sample] | AsyncIterable[Sample],
-) -> AsyncGenerator[tuple[int, Sample]]:
+) -> AsyncGenerator[tuple[int, Sample], None]:
     index = 0
     if isinstance(samples, AsyncIterable):
         async for sample in samples:

@@ -7,6 +7,7 @@ indifferent to fields it does not know, so that an older client understands a ne
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import MISSING, fields, is_dataclass
 from enum import StrEnum
@@ -95,11 +96,15 @@ def _integer(value: Any) -> int:
 
 
 def _number(value: Any) -> float:
-    if type(value) is float:
-        return value
-    if type(value) is not int:
+    if type(value) not in (float, int):
         raise Mismatch("a number", value)
-    return float(value)
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):  # 1e999 is valid JSON
+        raise Mismatch("a finite number", value)
+    return number
 
 
 def _truth(value: Any) -> bool:

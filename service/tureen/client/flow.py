@@ -51,7 +51,7 @@ class Retry:
     plus up to backoff_s, so that the refused do not come back as one.
     """
 
-    max_retries: int = 5
+    max_retries: int = 8
     backoff_s: float = 0.2
     max_backoff_s: float = 5.0
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -44,10 +44,11 @@ def split(samples: Sequence[Sample], max_responses: int | None, max_bytes: int) 
     it.
     """
     bounds = [_size_bound(sample) for sample in samples]
-    measure = _ENVELOPE_BYTES + sum(bounds) > max_bytes  # else no piece can be too large
+    room = max_bytes - _ENVELOPE_BYTES
+    measure = sum(bounds) > room  # else no piece can be too large
     pieces: list[Piece] = []
     for sample_index, sample in enumerate(samples):
-        for first, part, size in _slices(sample, max_responses, max_bytes, measure):
+        for first, part, size in _slices(sample, max_responses, room, measure):
             size = size if measure else bounds[sample_index]
             pieces.append(Piece(len(pieces), sample_index, first, part, size))
     return pieces
@@ -80,14 +81,16 @@ def _size_bound(sample: Sample) -> int:
     return _BYTES_PER_CHARACTER * sum(map(len, texts)) + _BYTES_PER_ITEM * (len(texts) + spans + 1)
 
 
-def _slices(sample: Sample, max_responses: int | None, max_bytes: int, measure: bool):
+def _slices(
+    sample: Sample, max_responses: int | None, room: int, measure: bool
+) -> Iterator[tuple[int, Sample, int]]:
     """(first response, sample of a run of responses, its bytes or 0 when not measured)."""
     count = len(sample.responses)
     most = max(1, count if max_responses is None else max_responses)
     costs = [0] * count
     base = 0
     if measure:
-        base = len(codec.write(replace(sample, responses=(), offsets=None))) + _ENVELOPE_BYTES
+        base = len(codec.write(replace(sample, responses=(), offsets=None)))
         offsets = sample.offsets or (None,) * count
         costs = [
             len(codec.write([response, spans]))
@@ -96,7 +99,7 @@ def _slices(sample: Sample, max_responses: int | None, max_bytes: int, measure: 
         costs += [0] * (count - len(costs))  # offsets of the wrong length: the server will say so
     first, size = 0, base
     for end, cost in enumerate(costs):
-        if end > first and (end - first == most or (measure and size + cost > max_bytes)):
+        if end > first and (end - first == most or (measure and size + cost > room)):
             yield first, _part(sample, first, end), size
             first, size = end, base
         size += cost

@@ -109,7 +109,8 @@ def _member(kind: type[E], value: str, field: str) -> E:
         return kind(value)
     except ValueError:
         raise InvalidRequest(
-            f"{field} is {value!r}{nearest(str(value), kind)}", field=field
+            f"{field} is {value!r}{nearest(str(value), (member.value for member in kind))}",
+            field=field,
         ) from None
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager
 from typing import Any, Protocol, Self, TypeVar, Unpack
@@ -90,7 +90,7 @@ class SyncSurface(Surface):
 
     def stream(
         self, samples: Iterable[Sample], *, in_flight: int = IN_FLIGHT, **options: Unpack[Options]
-    ) -> Iterator[Indexed]:
+    ) -> Generator[Indexed, None, None]:
         """(index of the sample, its result) as they finish, in any order; `timeout_s` holds for
         each sample.
 
