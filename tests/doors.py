@@ -37,21 +37,21 @@ SERVICE = "/tureen.v1.RewardService/"
 
 
 class Gate:
-    """A backend that computes only while the gate is open."""
+    """A backend that computes only while the gate is open. rows: how many have reached it."""
 
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
         self.is_open = threading.Event()
         self.is_open.set()
-        self.forwards = 0
+        self.rows = 0
 
     @property
     def info(self):
         return self.backend.info
 
     def forward(self, batch: Batch) -> np.ndarray:
+        self.rows += len(batch.input_ids)
         assert self.is_open.wait(PATIENCE_S)
-        self.forwards += len(batch.input_ids)
         return self.backend.forward(batch)
 
     def close(self) -> None:
@@ -146,6 +146,7 @@ def open_doors(model: ServedModel | None = None, **settings: Any) -> Iterator[Op
         await scorer.start()
         admission.open(scorer)
         await doors.open()
+        gate.rows = 0  # those of the start-up check
         loop = asyncio.get_running_loop()
         started.set_result(
             OpenDoors(doors.http_port, doors.grpc_port, gate, scorer, admission, loop)
@@ -199,7 +200,7 @@ class RawGrpc:
             ],
         )
 
-    def method(self, name: str, stream: bool = False) -> Callable[..., Any]:
+    def method(self, name: str, stream: bool = False) -> Any:
         make = self.channel.stream_stream if stream else self.channel.unary_unary
         return make(SERVICE + name, None, None)
 

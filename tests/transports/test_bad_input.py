@@ -63,7 +63,7 @@ class Case:
     field: str | None = None
 
 
-def same(code: str, says: str = "", field: str | None = None, **changes: Any) -> Case:
+def same(code: str, says: str = "", field: str | None = None, /, **changes: Any) -> Case:
     return Case(code, body(**changes), message(body(**changes)), says, field)
 
 
@@ -73,7 +73,7 @@ def tagged(number: int, wire_type: int, payload: bytes) -> bytes:
 
 
 GOOD = message(body())
-OFFSETS = {"responses": ["0123456789"]}
+OFFSETS: dict[str, Any] = {"responses": ["0123456789"]}
 INVALID_UTF8 = tagged(2, 2, b"\x06" + tagged(2, 2, b"\x01\xff") + tagged(5, 2, b"\x01a"))
 
 CASES = {
@@ -188,7 +188,7 @@ def test_the_server_still_answers(http: httpx2.Client, raw: RawGrpc):
 @pytest.mark.parametrize("truncate", ["context", "prompt"])
 def test_too_long_is_cut_where_that_is_asked_for(http: httpx2.Client, truncate: str):
     """The response is never cut: 9 spans of it stay."""
-    changes = {"context": [LONG * 8]} if truncate == "context" else {"prompt": LONG}
+    changes: dict[str, Any] = {"context": [LONG * 8]} if truncate == "context" else {"prompt": LONG}
     answer = http.post("/v1/score", content=body(truncate=truncate, **changes)).json()
     for score in answer["results"][0]["scores"]:
         assert score["truncated_tokens"] > 0
