@@ -12,6 +12,7 @@ import torch
 from tureen.contracts import Sample
 from tureen.model.checkpoint import load
 from tureen.model.manifest import read_manifest
+from tureen.model.reward_model import RewardModel
 from tureen.text.encoding import TextEncoder
 from tureen_training import reward, soup
 from tureen_training.card import card
@@ -28,13 +29,14 @@ def made(tmp_path_factory) -> Path:
     """Two ingredients and their soup."""
     root = tmp_path_factory.mktemp("training")
     data = feedback_files.directory(root / "data")
-    base = pico.bert_base(root / "base")
+    with pytest.MonkeyPatch.context() as patch:  # room for a row of characters
+        patch.setattr(pico, "MAX_INPUT_TOKENS", reward.QA_TEXT.max_input_tokens)
+        base = pico.bert_base(root / "base")
     common = reward.Config(
         data=str(data),
         out="",
         name="",
         base=base,
-        text=replace(reward.QA_TEXT, max_input_tokens=pico.MAX_INPUT_TOKENS),
         trained_layers=1,
         epochs=1,
         probe_steps=3,
@@ -58,14 +60,18 @@ def made(tmp_path_factory) -> Path:
 
 @pytest.mark.slow
 def test_only_the_top_layers_and_the_heads_moved(made: Path):
-    base = load(made / "first")
-    frozen, trained = layers_of(base.model.backbone)
-    other = load(made / "second")
-    frozen_again, trained_again = layers_of(other.model.backbone)
+    frozen, trained = layers(made / "first")
+    frozen_again, trained_again = layers(made / "second")
     for a, b in zip(frozen.parameters(), frozen_again.parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=0)
     pairs = zip(trained.parameters(), trained_again.parameters(), strict=True)
     assert any(not torch.equal(a, b) for a, b in pairs)
+
+
+def layers(directory: Path) -> torch.nn.ModuleList:
+    model = load(directory).model
+    assert isinstance(model, RewardModel)
+    return layers_of(model.backbone)
 
 
 @pytest.mark.slow

@@ -56,16 +56,16 @@ question, passages and an answer it says how good the answer is, which sentence 
 |---|---|---:|---:|---:|---|
 {_heads(manifest)}
 
-reward = Σ weight · (value − mean) / std. Higher is better in every head; `factuality` is high where the passages bear
-the sentence out, and takes the window of the context that does so best. The weights: preference is what people said
-outright, so it counts most; factuality and completeness are measured more reliably than preference and guard the
-two ways an answer goes wrong; relevance counts least, because a complete answer is not worse for a sentence
-too many. Re-weight with `weights` in a request.
+reward = Σ weight · (value − mean) / std. Higher is better in every head; `factuality` is high where the
+passages bear the sentence out, in the window of the context that does so best. The weights: preference is what
+people said outright, so it counts most; factuality and completeness are measured more reliably than preference
+and guard the two ways an answer goes wrong; relevance counts least, because a sentence too many does less harm
+than a wrong or a missing one. Give other `weights` in a request to re-weight.
 
 ## Figures
 
-On the test part (a quarter of the annotated questions, by hash of the question id), never trained on, not used to choose
-or calibrate anything. Intervals: 95 %, bootstrap over questions.
+On the test part (a quarter of the annotated questions, by hash of the question id): never trained on, not used
+to choose or to calibrate. Intervals: 95 %, bootstrap over questions.
 
 | figure | value | interval | n | questions | baseline | what it is |
 |---|---:|---|---:|---:|---:|---|
@@ -77,15 +77,15 @@ or calibrate anything. Intervals: 95 %, bootstrap over questions.
 |---|---:|---|
 {_ingredients(manifest)}
 
-All start from `{base}` and one linear-probed head; the lower layers are those of the base. Stored are the fp16 differences
-to the base of the layers that were trained. Calibration: {manifest.calibration_set}. Temperature of win
-probabilities, on the same part: {manifest.temperature:.2f}.
+All start from `{base}` and one linear-probed head; the lower layers are those of the base. Stored are the fp16
+differences to the base of the layers that were trained. Calibration and temperature
+({manifest.temperature:.2f}): {manifest.calibration_set}.
 
 Data:
 
 {_licences(manifest)}
 
-The passages are not in this repository. Make the soup again, from a directory of QA-Feedback:
+Their text is not in this directory. To make the soup again, from a directory of QA-Feedback:
 
 ```bash
 {manifest.lineage["commands"]}
@@ -93,11 +93,12 @@ The passages are not in this repository. Make the soup again, from a directory o
 
 ## Use and limits
 
-For ranking or rewarding English answers of a few sentences to factual questions, with the passages they should rest on. The data are
-small (some hundred questions, answers of one model, one annotator each), so the figures above are what to expect, and on
-other kinds of text less. Without context `factuality` and `completeness` have nothing to compare with. The members share a trunk, so their spread is an
-underestimate of doubt; an optimised policy will find what they all miss. Not for judging people, nor as the only judge of truth.
-Other languages are scored, but were not trained on and not measured.
+For ranking or rewarding English answers of a few sentences to factual questions, with the passages they should
+rest on. The data are small (some hundred questions, answers of one model, one annotator each), so the figures
+above are what to expect, and less on other kinds of text. Without context `factuality` and `completeness` have
+nothing to compare with. The members share a trunk, so their spread understates the doubt; an optimised policy
+will find what they all miss. Not for judging people, nor as the only judge of truth. Other languages are scored,
+but were neither trained on nor measured.
 """
 
 

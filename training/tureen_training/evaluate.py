@@ -17,11 +17,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tureen.model.checkpoint import load
 from tureen.model.manifest import HeadSpec
-from tureen.model.reward_model import RewardModel
 from tureen.text.encoding import TextEncoder, Window
 from tureen_training.data.items import Item, Values, collate, encode, run
 from tureen_training.data.labels import correction_example, preference_example
@@ -99,9 +98,13 @@ def as_record(figures: dict[str, Figure]) -> dict[str, dict[str, float | int]]:
 
 
 def forward_of(
-    model: RewardModel, encoder: TextEncoder, group: int = 0
+    model: nn.Module, encoder: TextEncoder, group: int = 0
 ) -> Callable[[list[Window]], Tensor]:
-    """Windows -> (B, N, H) values of one group of heads, fp32, without gradients."""
+    """Windows -> (B, N, H) values of one group of heads, fp32, without gradients.
+
+    Args:
+        model: as `checkpoint.load` gives it.
+    """
     pad_id = pad_id_of(encoder)
 
     def forward(windows: list[Window]) -> Tensor:

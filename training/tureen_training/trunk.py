@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from tureen.model.reward_model import RewardModel
 from tureen.text.encoding import Window
@@ -22,7 +23,7 @@ from tureen_training.data.items import Row, batches, collate
 from tureen_training.runlog import progress
 
 
-def layers_of(backbone: nn.Module) -> nn.ModuleList:
+def layers_of(backbone: PreTrainedModel) -> nn.ModuleList:
     """The list of transformer layers of an encoder or decoder trunk."""
     depth = backbone.config.num_hidden_layers
     for module in backbone.modules():
@@ -107,7 +108,11 @@ class ActivationCache:
     ) -> None:
         caught: list[Tensor] = []
         layer = layers_of(model.backbone)[self.frozen - 1]
-        hook = layer.register_forward_hook(lambda _module, _args, output: caught.append(output))
+
+        def catch(_module: nn.Module, _args: object, output: Tensor) -> None:
+            caught.append(output)
+
+        hook = layer.register_forward_hook(catch)
         rows = [Row(0, 0, window) for window in self._windows]
         try:
             with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
