@@ -9,10 +9,11 @@ from tureen.text.template import (
     Rendered,
     TextSpec,
     context_sentences,
-    conversation_tails,
+    from_turn,
     render_chat,
     render_first,
     render_plain,
+    turn_starts,
 )
 
 CONTEXT = (" It is red. Very.\n", "  ", "It is blue.")
@@ -129,20 +130,19 @@ def test_passages_need_a_turn_of_the_user():
     assert parts(rendered) == ("Be kind.", "", "A")
 
 
-def test_conversation_tails_begin_with_the_user():
+def test_a_shorter_conversation_begins_with_the_user():
     system = Message(role="system", content="S")
     turns = user("1"), assistant("2"), user("3"), assistant("4"), user("5")
-    sample = Sample(messages=(system, *turns), responses=("A",))
-    assert [tail.messages for tail in conversation_tails(sample)] == [
+    with_system = Sample(messages=(system, *turns), responses=("A",))
+    assert turn_starts(with_system) == [0, 3, 5]
+    assert [from_turn(with_system, start).messages for start in (0, 3, 5)] == [
         (system, *turns),
         (system, *turns[2:]),
         (system, *turns[4:]),
     ]
-    sample = Sample(messages=turns[:3], responses=("A",))
-    assert [tail.messages for tail in conversation_tails(sample)] == [turns[:3], turns[2:3]]
-    assert conversation_tails(Sample(prompt="P", responses=("A",))) == [
-        Sample(prompt="P", responses=("A",))
-    ]
+    without = Sample(messages=turns[:3], responses=("A",))
+    assert turn_starts(without) == [0, 2]
+    assert [from_turn(without, start).messages for start in (0, 2)] == [turns[:3], turns[2:3]]
 
 
 @pytest.mark.parametrize(

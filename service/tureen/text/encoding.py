@@ -147,7 +147,7 @@ class TextEncoder:
         """
         validate(sample)
         attempts = self._attempts(sample, truncate)
-        rows = cache(lambda attempt: self._rows(attempts[attempt].sample))
+        rows = cache(lambda attempt: self._rows(attempts[attempt].sample()))
         sentences = cache(lambda: template.context_sentences(sample, self.spec.template))
 
         def planned(attempt: int, index: int) -> Plan | TooLong:
@@ -171,13 +171,15 @@ class TextEncoder:
         """What may be sent in the place of `sample`, the whole sample first, the least last."""
         if truncate is Truncate.CONTEXT and sample.context:
             # Tokenised anew without context: the prompt's last token may have held the separator.
-            bare = _Attempt(replace(sample, context=()), Truncate.NEVER)
-            return [_Attempt(sample, truncate), bare]
-        if truncate is Truncate.PROMPT and self.spec.template == "chat":
-            *longer, least = template.conversation_tails(sample)
+            bare = replace(sample, context=())
+            return [_Attempt(lambda: sample, truncate), _Attempt(lambda: bare, Truncate.NEVER)]
+        if truncate is Truncate.PROMPT and self.spec.template == "chat" and sample.messages:
             # The last turn is not cut while older ones are there to drop.
-            return [*(_Attempt(tail, Truncate.NEVER) for tail in longer), _Attempt(least, truncate)]
-        return [_Attempt(sample, truncate)]
+            tails = [partial(template.from_turn, sample, i) for i in template.turn_starts(sample)]
+            return [_Attempt(tail, Truncate.NEVER) for tail in tails[:-1]] + [
+                _Attempt(tails[-1], truncate)
+            ]
+        return [_Attempt(lambda: sample, truncate)]
 
     def _rows(self, sample: Sample) -> list[_Row]:
         if self.spec.template == "pair":
@@ -252,7 +254,7 @@ class TextEncoder:
 
 
 class _Attempt(NamedTuple):
-    sample: Sample
+    sample: Callable[[], Sample]  # made when it is tried; there can be thousands
     truncate: Truncate
 
 

@@ -129,9 +129,10 @@ class Layout:
         return layout
 
     def join(self, first: Tokens, second: Tokens | None = None) -> Row:
-        """One row; a beginning-of-sequence that the first text already has is not doubled."""
+        """One row. A single text that opens with the beginning-of-sequence itself gets no other."""
         prefix = self.prefix
-        if len(prefix.ids) and prefix.ids[-1] == self.bos and first.ids[:1].tolist() == [self.bos]:
+        opens = first.ids[:1].tolist() == [self.bos]
+        if second is None and opens and prefix.ids[-1:].tolist() == [self.bos]:
             prefix = _Part(prefix.ids[:-1], prefix.type_ids[:-1])
         parts = [prefix, _typed(first, self.type_ids[0])]
         if second is not None:

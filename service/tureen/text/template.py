@@ -98,19 +98,25 @@ def context_sentences(sample: Sample, template: Template) -> list[int]:
     return starts
 
 
-def conversation_tails(sample: Sample) -> list[Sample]:
-    """`sample`, then the same without its oldest turns, down to the last one of the user.
+def turn_starts(sample: Sample) -> list[int]:
+    """Messages that a shorter conversation can begin with: 0 (all of it), then each of the user."""
+    opening = _opening(sample)
+    return [
+        index
+        for index, message in enumerate(sample.messages or ())
+        if index == 0 or (message.role == "user" and index > opening)
+    ]
 
-    Each begins with a message of the user, as templates demand, behind the system message if the
-    conversation has one.
-    """
+
+def from_turn(sample: Sample, start: int) -> Sample:
+    """`sample` without the messages before `start`, except a system message that opens it."""
     messages = tuple(sample.messages or ())
-    opening = 1 if messages and messages[0].role in ("system", "developer") else 0
-    tails = [sample]
-    for index, message in enumerate(messages):
-        if message.role == "user" and index > opening:
-            tails.append(replace(sample, messages=messages[:opening] + messages[index:]))
-    return tails
+    return replace(sample, messages=messages[: min(start, _opening(sample))] + messages[start:])
+
+
+def _opening(sample: Sample) -> int:
+    """How many messages set the stage before the first turn."""
+    return int(bool(sample.messages) and sample.messages[0].role in ("system", "developer"))
 
 
 def render_first(sample: Sample) -> Rendered:
