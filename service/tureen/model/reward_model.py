@@ -129,11 +129,15 @@ def load_pretrained(
         raise ModelError(f"the weights of {directory} cannot be loaded: {error}") from error
     absent = sorted(name for name in report["missing_keys"] if not name.startswith("pooler."))
     wrong = sorted(str(key) for key in report["mismatched_keys"])
+    if (
+        state is not None
+    ):  # our own file: what the trunk has no place for was not trained as this trunk
+        wrong += sorted(report["unexpected_keys"])
     if absent or wrong:
         raise ModelError(
             f"the weights of {directory} do not fit {kind.__name__}: missing {absent[:3]}, "
-            f"misshapen {wrong[:3]} ({len(absent)} and {len(wrong)} in all). "
-            "They would be random numbers, so the model is refused."
+            f"misshapen or unknown {wrong[:3]} ({len(absent)} and {len(wrong)} in all). "
+            "Missing ones would be random numbers, so the model is refused."
         )
     return model.eval()
 
