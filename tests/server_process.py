@@ -38,8 +38,18 @@ def serving(
 ) -> Iterator[Server]:
     """Starts the server, waits for the line that says it is ready, stops it at the end."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "tureen.cli", "serve", model, "--http-port", "0", "--grpc-port", "0"]
-        + list(flags),
+        [
+            sys.executable,
+            "-m",
+            "tureen.cli",
+            "serve",
+            model,
+            "--http-port",
+            "0",
+            "--grpc-port",
+            "0",
+            *list(flags),
+        ],
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         text=True,
