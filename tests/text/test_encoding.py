@@ -306,7 +306,7 @@ def test_threads_share_an_encoder(encoder):
 
 @pytest.mark.bench
 def test_four_responses_with_700_tokens_of_context_take_milliseconds(spec, minilm):
-    """2.6 ms on one core of a Xeon; the bound leaves room for a busy machine."""
+    """About 2.7 ms on one idle core; the bound leaves room for a busy machine."""
     sentence = "The quick brown fox jumps over the lazy dog near the river bank. "
     sample = Sample(
         prompt="Who painted the Night Watch, and when?",
