@@ -219,7 +219,9 @@ def _json(contract: object) -> httpx2.Response:
 
 
 class GrpcStandIn(reward_pb2_grpc.RewardServiceServicer, health.HealthServicer):
-    def __init__(self, service: StandIn, address: str) -> None:
+    def __init__(
+        self, service: StandIn, address: str, credentials: grpc.ServerCredentials | None = None
+    ) -> None:
         health.HealthServicer.__init__(self)
         self._service = service
         self.server = grpc.server(
@@ -228,8 +230,12 @@ class GrpcStandIn(reward_pb2_grpc.RewardServiceServicer, health.HealthServicer):
         )
         reward_pb2_grpc.add_RewardServiceServicer_to_server(self, self.server)
         health_pb2_grpc.add_HealthServicer_to_server(self, self.server)
-        host = address.rpartition(":")[0]
-        self.address = f"{host}:{self.server.add_insecure_port(address)}"
+        port = (
+            self.server.add_insecure_port(address)
+            if credentials is None
+            else self.server.add_secure_port(address, credentials)
+        )
+        self.address = f"{address.rpartition(':')[0]}:{port}"
         self.server.start()
 
     def stop(self) -> None:

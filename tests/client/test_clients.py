@@ -232,6 +232,8 @@ class TestArguments:
             ({"truncate": "left"}, "Known: context, never, prompt"),
             ({"heads": []}, "heads is empty"),
             ({"weights": {}}, "weights is empty"),
+            ({"weights": {"length": float("inf")}}, "weights holds a number that is not finite"),
+            ({"penalty": float("nan")}, "penalty holds a number that is not finite"),
         ],
     )
     def test_options_that_make_no_sense(self, client, service, options, says):

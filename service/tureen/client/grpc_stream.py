@@ -10,6 +10,7 @@ import asyncio
 import itertools
 import queue
 import threading
+import time
 from collections.abc import AsyncIterator
 from concurrent.futures import CancelledError, Future
 from dataclasses import replace
@@ -72,6 +73,10 @@ def _ended() -> TureenError:
     return ServiceUnreachable("the server ended the stream")
 
 
+def _rest(call: Call, ends_s: float) -> Call:
+    return call._replace(timeout_s=max(0.001, ends_s - time.monotonic()))
+
+
 def _late(error: TimeoutError, call: Call) -> TureenError:
     if isinstance(error, TureenError):  # DeadlineExceeded, as the server said it
         return error
@@ -95,6 +100,7 @@ class Session:
     def __call__(self, call: Call) -> Any:
         if call.operation != "score":
             return self._unary(call)
+        ends_s = time.monotonic() + call.timeout_s
         ticket, request = self._tickets.renamed(call.payload)
         message = self._door.wire.to_proto(request)
         future: Future[ScoreResponse] = Future()
@@ -108,7 +114,7 @@ class Session:
         try:
             return future.result(call.timeout_s)
         except Unnamed:
-            return self._unary(call)
+            return self._unary(_rest(call, ends_s))
         except TimeoutError as error:
             raise _late(error, call) from None
         finally:
@@ -157,6 +163,7 @@ class AsyncSession:
     async def __call__(self, call: Call) -> Any:
         if call.operation != "score":
             return await self._unary(call)
+        ends_s = time.monotonic() + call.timeout_s
         ticket, request = self._tickets.renamed(call.payload)
         message = self._door.wire.to_proto(request)
         future = asyncio.get_running_loop().create_future()
@@ -169,7 +176,7 @@ class AsyncSession:
             async with asyncio.timeout(call.timeout_s):
                 return await future
         except Unnamed:
-            return await self._unary(call)
+            return await self._unary(_rest(call, ends_s))
         except TimeoutError as error:
             raise _late(error, call) from None
         finally:

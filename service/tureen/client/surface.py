@@ -7,6 +7,7 @@ that await. A transport adds `_open`, `_call` (one question, one answer), `_prob
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -88,9 +89,8 @@ def checked(options: Options) -> dict[str, Any]:
     """Options in the contract's types.
 
     Raises:
-        InvalidRequest: a value is no member of its enumeration, or an empty list or map was
-            given, which the
-            two doors could not agree on (protobuf cannot tell it from one left out).
+        InvalidRequest: a value is no member of its enumeration, or is one that only one door could
+            carry: protobuf cannot tell an empty list from none, JSON has no NaN.
     """
     known: dict[str, Any] = dict(options)
     for field, kind in (("aggregation", Aggregation), ("truncate", Truncate)):
@@ -101,6 +101,10 @@ def checked(options: Options) -> dict[str, Any]:
             known[field] = kind(known[field])
             if not known[field]:
                 raise InvalidRequest(f"{field} is empty; leave it out for all heads.", field=field)
+    weights = (known.get("weights") or {}).values()
+    for field, figures in (("penalty", [known.get("penalty", 0.0)]), ("weights", weights)):
+        if not all(map(math.isfinite, figures)):
+            raise InvalidRequest(f"{field} holds a number that is not finite.", field=field)
     return known
 
 
