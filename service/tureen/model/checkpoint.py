@@ -55,7 +55,7 @@ def load(
     verified.
 
     Args:
-        dtype: of the backbone; the soup is summed in fp32 before, the heads stay fp32 after.
+        dtype: of the backbone; the soup is formed in fp32 before, the heads stay fp32 after.
     Raises:
         ModelError: unknown format, wrong hash, damaged or missing file, unknown or misshapen
             tensor.

@@ -57,9 +57,9 @@ class RewardHeads(nn.Module):
         bias = torch.stack([b.float() for b in biases])  # (M, H)
         if len(weights) == 1:
             return cls(weight, bias)
-        mix = torch.tensor(coefficients, dtype=torch.float32)
-        soup_weight = torch.einsum("m,mhd->hd", mix, weight)
-        soup_bias = torch.einsum("m,mh->h", mix, bias)
+        mix = torch.tensor(coefficients, dtype=torch.float64)
+        soup_weight = torch.einsum("m,mhd->hd", mix, weight.double()).float()
+        soup_bias = torch.einsum("m,mh->h", mix, bias.double()).float()
         return cls(torch.cat([soup_weight[None], weight]), torch.cat([soup_bias[None], bias]))
 
     @property

@@ -23,14 +23,17 @@ class SequenceClassifier(nn.Module):
 
     def __init__(self, classifier: PreTrainedModel) -> None:
         super().__init__()
-        score = getattr(classifier, "score", None)
-        self._score = score if isinstance(score, nn.Linear) else None
         self.classifier = classifier
         self.config = classifier.config
-        if self._score is not None:
+        self._is_decoder = isinstance(getattr(classifier, "score", None), nn.Linear)
+        if self._is_decoder:
             self._score.float()  # heads are fp32 whatever the trunk is
             classifier.config.use_cache = False
         self._takes_token_types = takes_token_types(classifier.base_model)
+
+    @property
+    def _score(self) -> nn.Module:
+        return self.classifier.get_submodule("score")
 
     def forward(
         self,
@@ -41,7 +44,7 @@ class SequenceClassifier(nn.Module):
     ) -> Tensor:
         """Raw logits as (B, N, 1, H) float32: of the row, the same for each of its N units."""
         extra = {"token_type_ids": token_type_ids} if self._takes_token_types else {}
-        if self._score is not None:
+        if self._is_decoder:
             hidden = self.classifier.base_model(
                 input_ids=input_ids, attention_mask=attention_mask, **extra
             ).last_hidden_state  # (B, T, D)

@@ -4,7 +4,7 @@
 
 uniform wᵢ = 1/M: Wortsman et al. 2022, arXiv:2203.05482; of reward models: Ramé et al. 2024, WARM,
 arXiv:2401.12187. Deltas to the common base average alike: θ_base + Σᵢ wᵢ (θᵢ − θ_base). Sums are in
-fp32 whatever the stored type is. A shared ancestor is necessary, not sufficient: training tests
+fp64 whatever the stored type is. A shared ancestor is necessary, not sufficient: training tests
 for a barrier before it keeps a soup.
 """
 

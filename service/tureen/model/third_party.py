@@ -33,6 +33,10 @@ _OFFSET_POSITIONS: Final = frozenset(
 """Types whose positions start behind the padding id, so that many of them are not for tokens."""
 
 
+_NO_LIMIT: Final = 10**9
+"""transformers writes 10^30 for a tokenizer that does not know."""
+
+
 def fetch(repo: str) -> Path:
     """Directory of a hub repository: from the cache, else downloaded; weights as safetensors only.
 
@@ -155,7 +159,7 @@ def _max_input_tokens(config: dict[str, Any], tokenizer: dict[str, Any]) -> int:
     stated = tokenizer.get("model_max_length")
     if positions is not None and config.get("model_type") in _OFFSET_POSITIONS:
         positions -= config.get("pad_token_id", 1) + 1
-    known = [int(limit) for limit in (positions, stated) if limit is not None]
+    known = [limit for limit in (positions, stated) if limit is not None and limit < _NO_LIMIT]
     if not known:
         raise SchemaError(
             "neither max_position_embeddings in config.json nor model_max_length in "
