@@ -68,5 +68,5 @@ class BatchLimits:
     overhead_tokens: int
 
 
-_CPU = BatchLimits(max_batch_tokens=4096, max_batch_requests=32, overhead_tokens=32)
+_CPU = BatchLimits(max_batch_tokens=2048, max_batch_requests=32, overhead_tokens=32)
 _ACCELERATOR = BatchLimits(max_batch_tokens=16384, max_batch_requests=512, overhead_tokens=4096)

@@ -68,14 +68,18 @@ class OnnxBackend:
             heads=tuple(head.name for head in manifest.heads),
             fingerprint=fingerprint,
         )
-        # An export has no input that its graph does not use, such as token types in a decoder.
-        self._inputs = [one.name for one in self._session.get_inputs()]
 
     def forward(self, batch: Batch) -> np.ndarray:
         assert self._session is not None, "closed"
         try:
             (values,) = self._session.run(
-                ["values"], {name: getattr(batch, name) for name in self._inputs}
+                ["values"],
+                {
+                    "input_ids": batch.input_ids,
+                    "attention_mask": batch.attention_mask,
+                    "token_type_ids": batch.token_type_ids,
+                    "span_weights": batch.span_weights,
+                },
             )
         except Exception as error:  # onnxruntime's exceptions share no base of their own
             if any(phrase in str(error) for phrase in _OUT_OF_MEMORY):

@@ -1,9 +1,8 @@
 """The device thread: takes batches from the queue and has them run. Knows no asyncio.
 
 One batch is on the device. A second thread prepares the next one meanwhile, but only when more
-waits than one batch
-can hold: a batch that is sealed early from a short queue would be a small one. Otherwise the device
-thread forms its batch itself, at the last moment, from everything that has come.
+waits than one batch can hold: sealed early from a short queue, a batch would be a small one. Else
+the device thread forms its batch itself, at the last moment, from everything that has come.
 
 Every entry that is submitted comes back through `deliver` once, with values or an error, unless it
 was discarded. When the device thread dies the worker is in trouble until its successor, started at

@@ -1,0 +1,151 @@
+"""Backends that follow a script, and windows without a tokenizer."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from tureen.contracts import (
+    Calibration,
+    Granularity,
+    HeadInfo,
+    Limits,
+    ModelInfo,
+    Priority,
+)
+from tureen.engine.backend import BackendInfo
+from tureen.engine.batch import Batch
+from tureen.engine.metrics import Metrics, ModelMetrics
+from tureen.engine.queue import Entry
+from tureen.text.encoding import Window
+
+PATIENCE_S = 20.0
+"""How long a test waits for another thread before it gives up."""
+
+
+def window(token: int, length: int = 4, units: int = 1) -> Window:
+    """`length` times the same token, and `units` units over all of it."""
+    return Window(
+        input_ids=np.full(length, token, np.int32),
+        token_type_ids=np.zeros(length, np.int32),
+        spans=np.array([(0, length)] * units, np.int32),
+    )
+
+
+def entry(
+    token: int = 1,
+    length: int = 4,
+    *,
+    lane: Priority = Priority.INTERACTIVE,
+    deadline_ns: int | None = None,
+) -> Entry:
+    return Entry(window(token, length), lane=lane, deadline_ns=deadline_ns)
+
+
+def echo(batch: Batch) -> np.ndarray:
+    """The first token of a row is the value of all its units."""
+    rows, units, _ = batch.span_weights.shape
+    return np.broadcast_to(batch.input_ids[:, :1, None, None], (rows, units, 1, 1)).astype(
+        np.float32
+    )
+
+
+class FakeBackend:
+    """Runs `script` on each batch and remembers the first token of every row it was given."""
+
+    def __init__(
+        self, script: Callable[[Batch], np.ndarray] = echo, heads: Sequence[str] = ("preference",)
+    ) -> None:
+        self.script = script
+        self.seen: list[list[int]] = []
+        self.closed = False
+        self.info = BackendInfo(
+            name="fake",
+            dtype="float32",
+            device="cpu",
+            groups=1,
+            heads=tuple(heads),
+            fingerprint="sha256:fake",
+        )
+
+    def forward(self, batch: Batch) -> np.ndarray:
+        self.seen.append(batch.input_ids[:, 0].tolist())
+        return self.script(batch)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Gate:
+    """A script that stops at each batch until it is let through."""
+
+    def __init__(self, script: Callable[[Batch], np.ndarray] = echo) -> None:
+        self._script = script
+        self._entered = threading.Semaphore(0)
+        self._let = threading.Semaphore(0)
+
+    def __call__(self, batch: Batch) -> np.ndarray:
+        self._entered.release()
+        assert self._let.acquire(timeout=PATIENCE_S), "nobody opened the gate"
+        return self._script(batch)
+
+    def wait_until_entered(self) -> None:
+        assert self._entered.acquire(timeout=PATIENCE_S), "no batch came to the gate"
+
+    def open(self, batches: int = 1) -> None:
+        self._let.release(batches)
+
+
+class Delivered:
+    """What a worker delivered."""
+
+    def __init__(self) -> None:
+        self.entries: list[Entry] = []
+        self._changed = threading.Condition()
+
+    def __call__(self, entries: list[Entry]) -> None:
+        with self._changed:
+            self.entries += entries
+            self._changed.notify_all()
+
+    def wait_for(self, count: int) -> list[Entry]:
+        with self._changed:
+            came = self._changed.wait_for(lambda: len(self.entries) >= count, PATIENCE_S)
+        assert came, f"{len(self.entries)} of {count} entries were delivered"
+        return self.entries
+
+
+def model_metrics(metrics: Metrics | None = None) -> ModelMetrics:
+    info = ModelInfo(
+        id="fake",
+        fingerprint="sha256:fake",
+        soup="single:1",
+        base="fake",
+        backend="fake",
+        dtype="float32",
+        device="cpu",
+        members=1,
+        temperature=1.0,
+        heads=(
+            HeadInfo(
+                name="preference",
+                granularity=Granularity.RESPONSE,
+                weight=1.0,
+                calibration=Calibration(),
+            ),
+        ),
+        ingredients=(),
+        data_licences=(),
+        limits=Limits(
+            max_input_tokens=512,
+            max_windows=1,
+            max_batch_tokens=64,
+            max_batch_requests=8,
+            max_concurrent_requests=8,
+            max_client_batch_size=8,
+            max_body_bytes=1024,
+        ),
+    )
+    return (metrics if metrics is not None else Metrics()).model(info)
