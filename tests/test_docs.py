@@ -5,6 +5,7 @@ To write them anew: python tests/test_docs.py
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,13 +26,14 @@ def error_table() -> str:
 
 def metric_table() -> str:
     rows = ["| metric | kind | labels | meaning |", "|---|---|---|---|"]
-    for metric in Metrics().registry._names_to_collectors.values():
-        family = metric.describe()[0] if metric.describe() else metric.collect()[0]
-        labels = ", ".join(f"`{label}`" for label in getattr(metric, "_labelnames", ()))
+    collectors: list[Any] = list(Metrics().registry._names_to_collectors.values())
+    for metric in dict.fromkeys(collectors):  # a metric is registered under several names
+        family = metric.describe()[0]
+        labels = ", ".join(f"`{label}`" for label in metric._labelnames)
         suffix = "_total" if family.type == "counter" else ""
-        row = f"| `{family.name}{suffix}` | {family.type} | {labels} | {family.documentation} |"
-        if row not in rows:  # a metric is registered under several names
-            rows.append(row)
+        rows.append(
+            f"| `{family.name}{suffix}` | {family.type} | {labels} | {family.documentation} |"
+        )
     return "\n".join(rows)
 
 

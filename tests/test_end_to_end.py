@@ -70,12 +70,11 @@ def server():
 def scored(request, server) -> dict[str, list[tuple[Sample, list[Score]]]]:
     """Door -> samples with their scores, all options on."""
     samples = OWN if request.param == "own" else questions()
-    options = {"uncertainty": True, "members": True}
     with RewardClient(server.url) as http, GrpcRewardClient(server.target) as grpc:
-        streamed = dict(grpc.stream(samples, **options))
+        streamed = dict(grpc.stream(samples, uncertainty=True, members=True))
         results = {
-            "http": http.score_samples(samples, **options).results,
-            "grpc": grpc.score_samples(samples, **options).results,
+            "http": http.score_samples(samples, uncertainty=True, members=True).results,
+            "grpc": grpc.score_samples(samples, uncertainty=True, members=True).results,
             "stream": [streamed[index] for index in range(len(samples))],
         }
     for door in results.values():

@@ -47,7 +47,7 @@ READY_S = 120
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n\n")[0])
     parser.add_argument("--model", default="grounded-qa")
     parser.add_argument("--backend", default="auto", help="of server and ceiling")
     parser.add_argument("--samples", type=int, default=128, help="a round")
