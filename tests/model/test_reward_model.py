@@ -128,8 +128,10 @@ def test_a_damaged_file_is_refused(tmp_path: Path):
 
 def test_an_unknown_architecture_is_refused(tmp_path: Path):
     base = Path(pico.bert_base(tmp_path / "b").repo)
-    (base / "config.json").write_text(json.dumps({"model_type": "no-such-model"}))
-    with pytest.raises(ModelError, match=r"config\.json cannot be used"):
+    config = {"model_type": "no-such-model", "auto_map": {"AutoConfig": "code.NoSuchConfig"}}
+    (base / "config.json").write_text(json.dumps(config))
+    (base / "code.py").write_text("raise AssertionError('remote code was run')")
+    with pytest.raises(ModelError, match=r"config\.json cannot be used; .*no code of the model"):
         load_backbone(base)
     shutil.rmtree(base)
     with pytest.raises(ModelError):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,8 +12,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+from tureen.contracts import Calibration
 from tureen.model.checkpoint import load
-from tureen.model.manifest import ModelError
+from tureen.model.directory import open_model
+from tureen.model.manifest import ModelError, write_manifest
 
 PAIRS = [
     ("who painted it", "rembrandt painted it"),
@@ -96,4 +100,26 @@ def test_a_head_that_is_missing_is_not_made_up(tmp_path: Path, kind: str, head: 
     del tensors[head]
     save_file(tensors, directory / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ModelError, match=f"missing .*{head}"):
+        load(directory)
+
+
+def test_a_written_manifest_gives_weights_and_calibrations(tmp_path: Path):
+    directory = pico.bert_classifier(tmp_path / "m", 2)
+    described = open_model(directory).manifest
+    calibration = Calibration(mean=1.0, std=2.0)
+    heads = tuple(
+        dataclasses.replace(head, weight=weight, calibration=calibration)
+        for head, weight in zip(described.heads, (1.0, -0.5), strict=True)
+    )
+    write_manifest(directory, dataclasses.replace(described, heads=heads))
+    assert load(directory).manifest.heads == heads
+
+    write_manifest(directory, dataclasses.replace(described, heads=heads[:1]))
+    with pytest.raises(ModelError, match="has 1 heads, the classifier 2 labels"):
+        load(directory)
+
+    write_manifest(directory, described)
+    other = pico.bert_classifier(tmp_path / "other", 2, seed=1)
+    shutil.copyfile(other / "model.safetensors", directory / "model.safetensors")
+    with pytest.raises(ModelError, match=r"states .* another version"):
         load(directory)

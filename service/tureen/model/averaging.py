@@ -1,7 +1,7 @@
 """The weighted mean of states, tensor by tensor.
 
-Summed in fp64 and rounded to fp32 once: however the coefficients divide 1, identical tensors average
-to themselves, and the order of the ingredients leaves no trace.
+Summed in fp64 and rounded to fp32 once: however the coefficients divide 1, identical tensors
+average to themselves, and the order of the ingredients leaves no trace.
 """
 
 from __future__ import annotations

@@ -145,6 +145,10 @@ class Manifest:
         _require_positive(self.temperature, "temperature")
         if self.encoding == "delta" and self.base is None:
             raise SchemaError('encoding is "delta" without a base; name the base, or store "full".')
+        if self.kind == "sequence_classifier" and len(self.ingredients) > 1:
+            raise SchemaError(
+                'kind is "sequence_classifier", which cannot be a soup; one ingredient.'
+            )
         if self.ingredients:
             check_coefficients(self.coefficients)
 

@@ -99,7 +99,10 @@ def load_config(directory: Path) -> PretrainedConfig:
     try:
         return AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
-        raise ModelError(f"{directory / 'config.json'} cannot be used: {error}") from error
+        raise ModelError(
+            f"{directory / 'config.json'} cannot be used; the architecture must be one of "
+            f"transformers, no code of the model is ever run: {error}"
+        ) from error
 
 
 def load_pretrained(

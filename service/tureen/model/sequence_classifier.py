@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, PreTrainedModel
 
 from tureen.model.directory import ModelDirectory
-from tureen.model.manifest import ModelError
+from tureen.model.manifest import FILE, ModelError
 from tureen.model.reward_model import load_config, load_pretrained, takes_token_types
+from tureen.model.third_party import find_weights
 
 
 class SequenceClassifier(nn.Module):
@@ -65,16 +66,29 @@ def load(opened: ModelDirectory, dtype: torch.dtype) -> SequenceClassifier:
     """The classifier of an opened directory, its heads those of the manifest.
 
     Raises:
-        ModelError: no such architecture in transformers, or weights that do not fit it.
+        ModelError: no such architecture in transformers, weights that do not fit it, or a written
+            manifest that is of other weights or of another number of heads.
     """
-    config = load_config(opened.directory)
+    manifest, directory = opened.manifest, opened.directory
+    config = load_config(directory)
     kind = MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING.get(type(config), None)
     if kind is None:
         raise ModelError(
-            f"{opened.directory} is of type {config.model_type!r}, which transformers cannot run "
-            "as a classifier."
+            f"{directory} is of type {config.model_type!r}, which transformers cannot run as a "
+            "classifier."
         )
-    classifier = load_pretrained(
-        kind, opened.directory, config, dtype=dtype, attn_implementation="sdpa"
-    )
+    if (directory / FILE).is_file():  # else the manifest was made from the very files
+        _, found = find_weights(directory)
+        (stated,) = (ingredient.sha256 for ingredient in manifest.ingredients)
+        if found != stated:
+            raise ModelError(
+                f"the weights of {directory} have sha256 {found}; {FILE} states {stated}. "
+                "They are damaged or of another version: fetch the model again."
+            )
+        if len(manifest.heads) != config.num_labels:
+            raise ModelError(
+                f"{directory / FILE} has {len(manifest.heads)} heads, the classifier "
+                f"{config.num_labels} labels; describe each label once, in their order."
+            )
+    classifier = load_pretrained(kind, directory, config, dtype=dtype, attn_implementation="sdpa")
     return SequenceClassifier(classifier)

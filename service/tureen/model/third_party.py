@@ -64,7 +64,7 @@ def describe(directory: Path, model_id: str) -> Manifest:
     each weighing 1/n. Values are raw logits, uncalibrated (mean 0, std 1), of the whole response.
 
     Raises:
-        ModelError: adapters, pickled weights, remote code, no classifier, no tokenizer.
+        ModelError: adapters, pickled weights, no classifier, no tokenizer.
     """
     config = _read_json(directory / "config.json")
     if config is None:
@@ -72,10 +72,8 @@ def describe(directory: Path, model_id: str) -> Manifest:
         raise ModelError(
             f"{directory} has neither tureen.json nor config.json; give the directory of a model."
         )
-    if "auto_map" in config and "model_type" not in config:
-        raise ModelError(f"{directory} needs its own code to run; Tureen runs no remote code.")
     heads = _heads(directory, config)
-    weights, sha256 = _weights(directory)
+    weights, sha256 = find_weights(directory)
     tokenizer = _read_json(directory / "tokenizer_config.json") or {}
     chat = "chat_template" in tokenizer or (directory / "chat_template.jinja").is_file()
     decoder = _is_decoder(directory, weights)
@@ -119,7 +117,7 @@ def _heads(directory: Path, config: dict[str, Any]) -> tuple[HeadSpec, ...]:
         raise ModelError(f"{directory}: {error} Labels stand in config.json, id2label.") from error
 
 
-def _weights(directory: Path) -> tuple[str, str]:
+def find_weights(directory: Path) -> tuple[str, str]:
     """Name of the file that leads to the weights, and one hash over all of them."""
     if (directory / _WEIGHTS).is_file():
         return _WEIGHTS, sha256_file(directory / _WEIGHTS)
@@ -172,7 +170,7 @@ def _is_decoder(directory: Path, weights: str) -> bool:
     """Decoders score the last token with a linear layer that transformers names `score`."""
     if weights == _INDEX:
         index = _read_json(directory / _INDEX)
-        assert index is not None  # _weights read it
+        assert index is not None  # find_weights read it
         return "score.weight" in index["weight_map"]
     from safetensors import SafetensorError, safe_open
 
