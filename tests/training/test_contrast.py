@@ -6,7 +6,7 @@ import pytest
 from tureen_training.data.contrast import contrast_example, sentences_of
 from tureen_training.data.coverage import similarity, stated
 from tureen_training.data.qa_feedback import Reference
-from tureen_training.data.records import Example, Pair
+from tureen_training.data.records import Comparison, Example, Pair
 
 
 @pytest.fixture(params=range(8))
@@ -35,7 +35,7 @@ def test_what_each_response_is(example: Example):
     assert reference == feedback_files.CORRECTED
     assert len(sentences_of(dropped)) == len(sentences_of(reference)) - 1
     assert len(disturbed) > len(reference)
-    assert example.pairs["completeness"] == (Pair(0, 1), Pair(2, 1))
+    assert example.pairs[Comparison.COMPLETION] == (Pair(0, 1), Pair(2, 1))
 
 
 def test_labels_name_what_was_done(example: Example):

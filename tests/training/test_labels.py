@@ -6,15 +6,14 @@ from hypothesis import strategies as st
 from tureen.contracts import Granularity
 from tureen.text.segments import Span, segment
 from tureen_training.data.labels import (
-    correction_example,
     coverage_pairs,
+    feedback_example,
     pairs_of,
-    preference_example,
     span_labels,
     unit_labels,
 )
 from tureen_training.data.qa_feedback import Feedback, read_feedback
-from tureen_training.data.records import Pair, SpanLabels
+from tureen_training.data.records import Comparison, Pair, SpanLabels
 
 TEXT = "Anna built it. Gulls nest there. It burned."
 UNITS = [Span(0, 15), Span(15, 33), Span(33, 43)]
@@ -99,36 +98,39 @@ def test_coverage_prefers_the_answer_that_states_more(item: Feedback):
     assert not {(r, c) for c, r in pairs} & pairs
 
 
-def test_examples_of_one_question(item: Feedback):
-    example = preference_example(item)
+def test_the_example_of_a_question(item: Feedback):
+    example = feedback_example(item)
     # labels 2 1 2 1 0 2 in the order 1-2 1-3 1-4 2-3 2-4 3-4
-    assert example.pairs["preference"] == (
+    assert example.pairs[Comparison.PREFERENCE] == (
         Pair(1, 0),
         Pair(0, 2),
         Pair(3, 0),
         Pair(1, 2),
         Pair(3, 2),
     )
-    assert example.spans["factuality"][1:] == (None, None, None)  # only the first was annotated
-    correction = correction_example(item)
-    assert correction is not None
-    assert correction.responses == (feedback_files.FIRST, feedback_files.CORRECTED)
-    assert correction.pairs["completeness"] == (Pair(1, 0),)
-    assert correction.spans["relevance"][1] == SpanLabels()
+    assert example.responses[0] == feedback_files.FIRST
+    assert example.responses[4] == feedback_files.CORRECTED
+    assert example.pairs[Comparison.CORRECTION] == (Pair(4, 0),)
+    assert example.pairs[Comparison.COMPLETION] == (Pair(4, 0),)
+    first, *others, correction = example.spans["factuality"]
+    assert first is not None
+    assert others == [None, None, None]  # only the first answer was annotated
+    assert correction == SpanLabels()
 
 
 def test_a_correction_is_more_complete_only_where_something_was_missing(tmp_path):
     record = feedback_files.feedback_record(0)
     record["feedback"]["missing-info"] = []
     item = next(iter(read_feedback(feedback_files.write(tmp_path / "f.jsonl", [record]))))
-    correction = correction_example(item)
-    assert correction is not None
-    assert correction.pairs["completeness"] == ()
-    assert correction.pairs["preference"] == (Pair(1, 0),)
+    example = feedback_example(item)
+    assert example.pairs[Comparison.COMPLETION] == ()
+    assert example.pairs[Comparison.CORRECTION] == (Pair(4, 0),)
 
 
 def test_an_unchanged_answer_is_no_correction(tmp_path):
     record = feedback_files.feedback_record(0)
     record["feedback"]["corrected-prediction"] = feedback_files.FIRST + " "
     item = next(iter(read_feedback(feedback_files.write(tmp_path / "f.jsonl", [record]))))
-    assert correction_example(item) is None
+    example = feedback_example(item)
+    assert len(example.responses) == 4
+    assert example.pairs[Comparison.CORRECTION] == ()

@@ -17,8 +17,8 @@ from tureen.text.encoding import TextEncoder
 from tureen_training import reward, soup
 from tureen_training.card import card
 from tureen_training.data.items import collate, encode, run
-from tureen_training.data.records import Example, Split
-from tureen_training.data.sets import feedback_of
+from tureen_training.data.records import Split
+from tureen_training.data.sets import feedback_examples
 from tureen_training.evaluate import forward_of, rewards
 from tureen_training.reference import REFERENCE_SAMPLES
 from tureen_training.trunk import layers_of
@@ -98,17 +98,7 @@ def test_training_score_is_the_served_score(made: Path):
     loaded = load(made / "soup")
     manifest = loaded.manifest
     encoder = TextEncoder.from_directory(loaded.tokenizer_directory, manifest.text)
-    feedback = list(feedback_of(made / "data", Split.TEST))
-    examples = [
-        Example(
-            prompt_id=item.question_id,
-            origin="test",
-            prompt=item.question,
-            context=tuple(passage.text for passage in item.passages),
-            responses=item.predictions,
-        )
-        for item in feedback
-    ]
+    examples = list(feedback_examples(made / "data", Split.TEST))
     items = [encode(example, encoder, manifest.heads) for example in examples]
     batched = rewards(
         run(items, manifest.heads, forward_of(loaded.model, encoder), 4096), manifest.heads

@@ -18,7 +18,7 @@ MEANINGS = {
         "the human correction states",
         "best of: first, longer, shorter answer wins",
     ),
-    "correction_accuracy": (
+    "completion_accuracy": (
         "head `completeness`, human correction over sampled answer where something was missing",
         "best of: first, longer, shorter answer wins",
     ),

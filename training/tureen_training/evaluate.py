@@ -2,7 +2,8 @@
 
 preference_accuracy     human comparisons of the four sampled answers, ties left out
 completeness_accuracy   pairs of sampled answers of which one states more of what the corrected answer states
-correction_accuracy     human correction over first answer, by the reward, where something was missing
+completion_accuracy     human correction over first answer, where something was missing
+reward_accuracy         human comparisons by the default reward
 relevance_*             sub-sentences of the first answer; F1 is of the error class, called below 0
 factuality_*            sentences of the first answer, those with relevance errors alone left out
 """
@@ -22,10 +23,10 @@ from torch import Tensor, nn
 from tureen.model.checkpoint import load
 from tureen.model.manifest import HeadSpec
 from tureen.text.encoding import TextEncoder, Window
-from tureen_training.data.items import Item, Values, collate, encode, run
-from tureen_training.data.labels import correction_example, preference_example
-from tureen_training.data.qa_feedback import find, read_feedback
-from tureen_training.data.records import Split, split_of
+from tureen_training.data.items import Item, Values, collate, run
+from tureen_training.data.qa_feedback import PREDICTIONS
+from tureen_training.data.records import Comparison, Split
+from tureen_training.data.sets import encode_all, feedback_examples
 from tureen_training.metrics import Figure, accuracy, auroc, bootstrap, f1_always_error, f1_error
 
 
@@ -57,27 +58,12 @@ def main(config: Config) -> dict[str, Figure]:
     loaded = load(Path(config.model))
     heads = loaded.manifest.heads
     encoder = TextEncoder.from_directory(loaded.tokenizer_directory, loaded.manifest.text)
-    feedback = [
-        item
-        for item in read_feedback(find(Path(config.data), "dev_feedback"))
-        if config.split == "all" or split_of(item.question_id) == config.split
-    ]
-    if not feedback:
+    split = None if config.split == "all" else Split(config.split)
+    items = encode_all(feedback_examples(Path(config.data), split), encoder, heads, config.split)
+    if not items:
         raise ValueError(f"no question of {config.data} is in the {config.split} part")
-    items = [encode(preference_example(item), encoder, heads) for item in feedback]
-    corrections = [
-        encode(example, encoder, heads)
-        for item in feedback
-        if (example := correction_example(item)) is not None
-    ]
-    forward = forward_of(loaded.model, encoder)
-    figures = measure(
-        items,
-        run(items, heads, forward, config.max_batch_tokens),
-        corrections,
-        run(corrections, heads, forward, config.max_batch_tokens),
-        heads,
-    )
+    values = run(items, heads, forward_of(loaded.model, encoder), config.max_batch_tokens)
+    figures = measure(items, values, heads)
     print(as_json(figures))  # noqa: T201 - the answer of the command
     return figures
 
@@ -121,36 +107,29 @@ def pad_id_of(encoder: TextEncoder) -> int:
 
 
 def measure(
-    items: Sequence[Item],
-    values: Sequence[Sequence[Values]],
-    corrections: Sequence[Item],
-    correction_values: Sequence[Sequence[Values]],
-    heads: Sequence[HeadSpec],
+    items: Sequence[Item], values: Sequence[Sequence[Values]], heads: Sequence[HeadSpec]
 ) -> dict[str, Figure]:
-    """All figures of one suite; a head that the model lacks, or without material, has none.
+    """All figures of annotated questions; a head that the model lacks, or without material, has none.
 
     Args:
-        items, values: the four sampled answers of each question and what the model says of them.
-        corrections, correction_values: first answer and its correction.
+        items, values: the answers to each question and what the model says of them.
     """
     names = {head.name for head in heads}
     figures: dict[str, Figure] = {}
 
-    def compare(figure: str, pairs: str, items: Sequence[Item], scores: Scores) -> None:
-        groups = [margins(item, score, pairs) for item, score in zip(items, scores, strict=True)]
+    def compare(figure: str, kind: Comparison, scores: Scores) -> None:
+        groups = [margins(item, score, kind) for item, score in zip(items, scores, strict=True)]
         if any(len(group) for group in groups):
-            figures[figure] = bootstrap(groups, accuracy, baseline=best_trivial(items, pairs))
+            figures[figure] = bootstrap(groups, accuracy, baseline=best_trivial(items, kind))
 
-    for name in names & {"preference", "completeness"}:
-        compare(f"{name}_accuracy", name, items, head_scores(values, name))
-    compare("reward_accuracy", "preference", items, rewards(values, heads))
+    compare("reward_accuracy", Comparison.PREFERENCE, rewards(values, heads))
+    if "preference" in names:
+        scores = head_scores(values, "preference")
+        compare("preference_accuracy", Comparison.PREFERENCE, scores)
     if "completeness" in names:
-        compare(
-            "correction_accuracy",
-            "completeness",
-            corrections,
-            head_scores(correction_values, "completeness"),
-        )
+        scores = head_scores(values, "completeness")
+        compare("completeness_accuracy", Comparison.COVERAGE, scores)
+        compare("completion_accuracy", Comparison.COMPLETION, scores)
     for name in names & {"relevance", "factuality"}:
         groups = [unit_rows(item, value, name) for item, value in zip(items, values, strict=True)]
         rows = np.concatenate(groups)
@@ -181,31 +160,29 @@ def rewards(values: Sequence[Sequence[Values]], heads: Sequence[HeadSpec]) -> Sc
     return [[reward(value) for value in answers] for answers in values]
 
 
-def margins(item: Item, scores: Sequence[float], pairs: str) -> np.ndarray:
+def margins(item: Item, scores: Sequence[float], kind: Comparison) -> np.ndarray:
     """score(chosen) − score(rejected) of each pair. (P,)"""
-    return (
-        np.array([scores[c] - scores[r] for c, r in item.pairs[pairs].tolist()])
-        if (pairs in item.pairs)
-        else np.empty(0)
-    )
+    pairs = item.pairs[kind].tolist() if kind in item.pairs else []
+    return np.array([scores[chosen] - scores[rejected] for chosen, rejected in pairs])
 
 
 def unit_rows(item: Item, values: Sequence[Values], head: str) -> np.ndarray:
-    """(value, label) of every unit that counts. (N, 2)"""
+    """(value, label) of every unit of the sampled answers that counts; the correction's are no answer. (N, 2)"""
+    targets = item.targets[head][:PREDICTIONS]
     rows = [
         torch.stack([value.by_head[head][target.mask], target.labels[target.mask]], dim=1)
-        for value, target in zip(values, item.targets[head], strict=True)
+        for value, target in zip(values, targets, strict=False)
         if target is not None
     ]
     return torch.cat(rows).double().numpy() if rows else np.empty((0, 2))
 
 
-def best_trivial(items: Sequence[Item], pairs: str) -> float:
+def best_trivial(items: Sequence[Item], kind: Comparison) -> float:
     """Accuracy of the best scorer that reads nothing: first, longer or shorter response wins."""
 
     def of(score: Callable[[int, str], float]) -> float:
         groups = [
-            margins(item, [score(k, text) for k, text in enumerate(item.example.responses)], pairs)
+            margins(item, [score(k, text) for k, text in enumerate(item.example.responses)], kind)
             for item in items
         ]
         return accuracy(np.concatenate(groups))

@@ -28,13 +28,11 @@ from tureen.text.encoding import TextEncoder, Window
 from tureen.text.template import TextSpec
 from tureen_training import losses
 from tureen_training.data.items import Item, Values, batches, collate, rows_of, run
-from tureen_training.data.records import Split
+from tureen_training.data.records import TEACHES, Split
 from tureen_training.data.sets import (
-    ORIGINS,
     contrast_examples,
     encode_all,
     feedback_examples,
-    feedback_of,
 )
 from tureen_training.evaluate import measure, pad_id_of
 from tureen_training.runlog import RunLog, progress
@@ -88,9 +86,7 @@ class Config:
     base: BaseRef = MINILM
     text: TextSpec = QA_TEXT
     heads: tuple[HeadSpec, ...] = QA_HEADS
-    mix: dict[str, float] = field(
-        default_factory=lambda: {"preference": 1.0, "correction": 1.0, "contrast": 0.5}
-    )
+    mix: dict[str, float] = field(default_factory=lambda: {"feedback": 1.0, "contrast": 0.3})
     emphasis: dict[str, float] = field(
         default_factory=lambda: dict.fromkeys((head.name for head in QA_HEADS), 1.0)
     )
@@ -124,26 +120,23 @@ def main(config: Config) -> None:
     encoder = TextEncoder.from_directory(base, config.text)
     heads = config.heads
     data = Path(config.data)
-    train = encode_all(feedback_examples(feedback_of(data, Split.TRAIN)), encoder, heads)
+    train = {
+        "feedback": encode_all(feedback_examples(data, Split.TRAIN), encoder, heads, "feedback")
+    }
     if "contrast" in config.mix:
-        train |= encode_all({"contrast": contrast_examples(data)}, encoder, heads)
-    validation = encode_all(feedback_examples(feedback_of(data, Split.VALIDATION)), encoder, heads)
+        train["contrast"] = encode_all(contrast_examples(data), encoder, heads, "contrast")
+    validation = encode_all(feedback_examples(data, Split.VALIDATION), encoder, heads, "validation")
     log.write(
         "data",
         train={origin: len(items) for origin, items in train.items()},
-        validation=len(validation["preference"]),
+        validation=len(validation),
     )
 
     # 2. Model, and the frozen layers' output for every window of both parts.
     backbone = load_backbone(base)
     model = RewardModel(backbone, RewardHeads.initialise(backbone.config.hidden_size, len(heads)))
     freeze_below(model, config.trained_layers)
-    windows = [
-        row.window
-        for part in (train, validation)
-        for origin in part
-        for row in rows_of(part[origin])
-    ]
+    windows = [row.window for part in (*train.values(), validation) for row in rows_of(part)]
     cache = ActivationCache(
         Path(config.cache),
         config.base.sha256,
@@ -227,8 +220,10 @@ def loss_of(
     for head in config.heads:
         terms: list[Tensor] = []
         for item, answers in zip(items, values, strict=True):
-            if head.name in item.pairs:
-                pairs = item.pairs[head.name]
+            for kind in TEACHES.get(head.name, ()):
+                if kind not in item.pairs:
+                    continue
+                pairs = item.pairs[kind]
                 scores = torch.stack([answer.response(head.name) for answer in answers])  # (K,)
                 terms.append(
                     losses.ranking(scores, pairs) + config.centring * losses.centring(scores, pairs)
@@ -260,7 +255,7 @@ def probe(
     """
     width = model.backbone.config.hidden_size
     rng = random.Random(config.probe_seed)
-    items = [item for origin in ORIGINS for item in train.get(origin, ())]
+    items = [item for part in train.values() for item in part]
     items = rng.sample(items, min(len(items), config.probe_prompts))
     features: dict[int, Tensor] = {}  # id of the window -> (N, D)
     model.heads = RewardHeads(torch.eye(width)[None], torch.zeros(1, width))
@@ -307,18 +302,11 @@ def linear_decay(step: int, steps: int, warmup: float) -> float:
     return (step + 1) / rising if step < rising else (steps - step) / max(1, steps - rising)
 
 
-def figures_of(
-    validation: dict[str, list[Item]], config: Config, forward: Forward
-) -> dict[str, float]:
+def figures_of(validation: list[Item], config: Config, forward: Forward) -> dict[str, float]:
     """Figures on the validation part, for the log."""
     with torch.no_grad():
-        answers, corrections = (
-            run(validation[origin], config.heads, forward, config.max_batch_tokens)
-            for origin in ("preference", "correction")
-        )
-    figures = measure(
-        validation["preference"], answers, validation["correction"], corrections, config.heads
-    )
+        values = run(validation, config.heads, forward, config.max_batch_tokens)
+    figures = measure(validation, values, config.heads)
     return {name: round(figure.value, 4) for name, figure in figures.items()}
 
 

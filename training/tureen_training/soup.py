@@ -22,8 +22,9 @@ from tureen.model.soup import make_soup
 from tureen.text.encoding import TextEncoder
 from tureen_training.card import write_card
 from tureen_training.data.items import Item, Values, encode, run
-from tureen_training.data.records import Example, Split
-from tureen_training.data.sets import encode_all, feedback_examples, feedback_of
+from tureen_training.data.qa_feedback import PREDICTIONS
+from tureen_training.data.records import Comparison, Example, Split
+from tureen_training.data.sets import encode_all, feedback_examples
 from tureen_training.evaluate import (
     as_json,
     as_record,
@@ -74,27 +75,21 @@ def main(config: Config) -> None:
         return run(items, loaded.manifest.heads, forward, config.max_batch_tokens)
 
     validation = encode_all(
-        feedback_examples(feedback_of(data, Split.VALIDATION)), encoder, loaded.manifest.heads
-    )["preference"]
+        feedback_examples(data, Split.VALIDATION), encoder, loaded.manifest.heads, "validation"
+    )
     values = values_of(validation)
     heads = calibrated(loaded.manifest.heads, values)
 
     # 2. The temperature of win probabilities, on the comparisons of the same part.
     groups = [
-        margins(item, score, "preference")
+        margins(item, score, Comparison.PREFERENCE)
         for item, score in zip(validation, rewards(values, heads), strict=True)
     ]
     temperature = fit_temperature(np.concatenate(groups))
 
     # 3. Figures on test questions.
-    test = encode_all(feedback_examples(feedback_of(data, Split.TEST)), encoder, heads)
-    figures = measure(
-        test["preference"],
-        values_of(test["preference"]),
-        test["correction"],
-        values_of(test["correction"]),
-        heads,
-    )
+    test = encode_all(feedback_examples(data, Split.TEST), encoder, heads, "test")
+    figures = measure(test, values_of(test), heads)
 
     # 4. Reference scores, which the server compares with its own at start-up.
     reference = reference_scores(encoder, heads, values_of)
@@ -119,7 +114,9 @@ def calibrated(
     """The heads with mean and standard deviation of their values for whole responses."""
 
     def of(head: HeadSpec) -> Calibration:
-        return fit([score for answers in head_scores(values, head.name) for score in answers])
+        return fit(
+            [score for answers in head_scores(values, head.name) for score in answers[:PREDICTIONS]]
+        )
 
     return tuple(dataclasses.replace(head, calibration=of(head)) for head in heads)
 

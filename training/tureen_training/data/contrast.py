@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from tureen.contracts import Granularity
 from tureen.text.segments import Span, segment
 from tureen_training.data.qa_feedback import Reference
-from tureen_training.data.records import Example, Pair, SpanLabels
+from tureen_training.data.records import Comparison, Example, Pair, SpanLabels
 
 GROUNDED = 0.8  # share of a sentence's content words that the passages hold: they bear it out
 USED = 0.6  # share of a passage sentence's content words that the answer holds: it draws on it
@@ -82,8 +82,8 @@ def contrast_example(item: Reference, rng: random.Random) -> Example | None:
         context=context,
         responses=tuple(text for text, _ in rendered),
         pairs={
-            "preference": (Pair(0, 1), Pair(0, 2)),
-            "completeness": (Pair(0, 1), Pair(2, 1)),
+            Comparison.CORRECTION: (Pair(0, 1), Pair(0, 2)),
+            Comparison.COMPLETION: (Pair(0, 1), Pair(2, 1)),
         },
         spans={
             head: tuple(labels[head] for _, labels in rendered)

@@ -14,7 +14,7 @@ from tureen.model.manifest import HeadSpec
 from tureen.text.encoding import EncodedResponse, TextEncoder, Window
 from tureen.text.segments import Span
 from tureen_training.data.labels import unit_labels
-from tureen_training.data.records import Example, SpanLabels
+from tureen_training.data.records import Comparison, Example, SpanLabels
 
 # legend: K responses of a prompt, B rows of a batch, T tokens, N units of a row, P pairs, H heads
 
@@ -30,13 +30,13 @@ class Target(NamedTuple):
 class Item:
     """One example, encoded.
 
-    pairs: head -> (P, 2) indices (chosen, rejected) into the responses; only heads with P > 0.
+    pairs: (P, 2) indices (chosen, rejected) into the responses, by comparison; only those with P > 0.
     targets: head -> for each of the K responses its `Target`, or None.
     """
 
     example: Example
     responses: tuple[EncodedResponse, ...]
-    pairs: dict[str, Tensor]
+    pairs: dict[Comparison, Tensor]
     targets: dict[str, tuple[Target | None, ...]]
 
 
@@ -63,9 +63,9 @@ def encode(example: Example, encoder: TextEncoder, heads: Sequence[HeadSpec]) ->
         if head.name in example.spans
     }
     pairs = {
-        head.name: torch.tensor(example.pairs[head.name], dtype=torch.long)
-        for head in heads
-        if example.pairs.get(head.name)
+        kind: torch.tensor(pairs, dtype=torch.long)
+        for kind, pairs in example.pairs.items()
+        if pairs
     }
     return Item(example=example, responses=responses, pairs=pairs, targets=targets)
 

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from tureen.text.segments import Span
 from tureen_training.data.coverage import stated
 from tureen_training.data.qa_feedback import FACTUALITY_ERRORS, Feedback
-from tureen_training.data.records import Example, Pair, SpanLabels
+from tureen_training.data.records import Comparison, Example, Pair, SpanLabels
 
 MIN_SPAN_WORDS = 5
 CLEAN, ERROR = 1.0, 0.0
@@ -92,36 +92,29 @@ def pairs_of(scores: Sequence[float]) -> tuple[Pair, ...]:
     )
 
 
-def preference_example(item: Feedback) -> Example:
-    """The four predictions: human preferences, coverage, and the spans of the first."""
-    spans = span_labels(item)
-    return Example(
-        prompt_id=item.question_id,
-        origin="preference",
-        prompt=item.question,
-        context=tuple(passage.text for passage in item.passages),
-        responses=item.predictions,
-        pairs={"preference": item.preferences, "completeness": coverage_pairs(item)},
-        spans={head: (labels, None, None, None) for head, labels in spans.items()},
-    )
+def feedback_example(item: Feedback) -> Example:
+    """The four sampled answers and, unless the annotator changed nothing, the correction of the first.
 
-
-def correction_example(item: Feedback) -> Example | None:
-    """Prediction 1 against its human correction; None where the annotator changed nothing.
-
-    The correction is preferred and its units are clean. It is the more complete one only where the
-    annotator named missing information.
+    The correction is preferred to the first answer and its units are clean. It is the more complete one only
+    where the annotator named missing information.
     """
     corrected = item.corrected.strip()
-    if not corrected or corrected.split() == item.predictions[0].split():
-        return None
-    better = (Pair(chosen=1, rejected=0),)
+    changed = bool(corrected) and corrected.split() != item.predictions[0].split()
+    better = (Pair(chosen=len(item.predictions), rejected=0),) if changed else ()
     return Example(
         prompt_id=item.question_id,
-        origin="correction",
+        origin="feedback",
         prompt=item.question,
         context=tuple(passage.text for passage in item.passages),
-        responses=(item.predictions[0], corrected),
-        pairs={"preference": better, "completeness": better if item.missing else ()},
-        spans={head: (labels, SpanLabels()) for head, labels in span_labels(item).items()},
+        responses=(*item.predictions, corrected) if changed else item.predictions,
+        pairs={
+            Comparison.PREFERENCE: item.preferences,
+            Comparison.CORRECTION: better,
+            Comparison.COVERAGE: coverage_pairs(item),
+            Comparison.COMPLETION: better if item.missing else (),
+        },
+        spans={
+            head: (labels, None, None, None, *([SpanLabels()] if changed else []))
+            for head, labels in span_labels(item).items()
+        },
     )

@@ -36,13 +36,29 @@ class SpanLabels:
     ignored: tuple[Span, ...] = ()
 
 
+class Comparison(StrEnum):
+    """What made one response the better one of a pair."""
+
+    PREFERENCE = "preference"  # people preferred it
+    CORRECTION = "correction"  # it is the other one with its errors taken out
+    COVERAGE = "coverage"  # it states more of what is wanted
+    COMPLETION = "completion"  # it is the other one with missing information put in
+
+
+TEACHES: dict[str, tuple[Comparison, ...]] = {
+    "preference": (Comparison.PREFERENCE, Comparison.CORRECTION),
+    "completeness": (Comparison.COVERAGE, Comparison.COMPLETION),
+}
+"""head -> the comparisons it learns from."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Example:
     """One prompt, K responses, and whatever is known of them, by head.
 
-    pairs: head -> comparisons among the K responses (ties are absent).
+    pairs: comparisons among the K responses, by what they rest on (ties are absent).
     spans: head -> for each of the K responses its span labels, or None where nobody looked.
-    origin: which reader or generator made it, such as "preference" or "contrast".
+    origin: "feedback" of people, or "contrast" made from a reference.
     """
 
     prompt_id: str
@@ -50,7 +66,7 @@ class Example:
     prompt: str
     context: tuple[str, ...]
     responses: tuple[str, ...]
-    pairs: Mapping[str, tuple[Pair, ...]] = field(default_factory=dict)
+    pairs: Mapping[Comparison, tuple[Pair, ...]] = field(default_factory=dict)
     spans: Mapping[str, tuple[SpanLabels | None, ...]] = field(default_factory=dict)
 
     def sample(self) -> Sample:
