@@ -9,7 +9,7 @@ import pico
 import pytest
 from doors import OpenDoors, open_doors
 
-from tureen import RewardClient, Sample, SampleResult, ScoreRequest, ScoreResponse
+from tureen import RewardClient, SampleResult, ScoreRequest, ScoreResponse
 from tureen.client import GrpcRewardClient
 from tureen.contracts import ScoreOptions
 from tureen.engine.loading import load_model

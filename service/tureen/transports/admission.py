@@ -66,14 +66,15 @@ class Admission:
         self._scorer: Scorer | None = None
         self._closed: str | None = f"{config.model} is being loaded"
         self.in_flight = 0
+        self.leaving = False
         self._idle = asyncio.Event()
         self._idle.set()
 
     def open(self, scorer: Scorer) -> None:
-        self._scorer, self._closed = scorer, None
+        self._scorer, self._closed, self.leaving = scorer, None, False
 
     def close(self, reason: str) -> None:
-        self._closed = reason
+        self._closed, self.leaving = reason, True
 
     async def drained(self) -> None:
         """Returns when everything admitted has been answered."""

@@ -15,6 +15,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import RedirectResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tureen._version import __version__
 from tureen.contracts import (
@@ -52,12 +53,31 @@ def create_app(admission: Admission) -> FastAPI:
         description="Reward models as a service: text in, a reward with its reasons out.",
         redoc_url=None,
     )
+    app.add_middleware(CloseWhenLeaving, admission=admission)
     openapi.install(app)
     _answer_every_error(app, admission)
     _scoring_routes(app, admission)
     _model_routes(app, admission)
     _operating_routes(app, admission)
     return app
+
+
+class CloseWhenLeaving:
+    """Ends kept-alive connections with an answer, while a server that leaves still gives one.
+
+    Else it would have to close them under the next request.
+    """
+
+    def __init__(self, app: ASGIApp, admission: Admission) -> None:
+        self.app, self.admission = app, admission
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def closing(message: Message) -> None:
+            if self.admission.leaving and message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], (b"connection", b"close")]
+            await send(message)
+
+        await self.app(scope, receive, closing)
 
 
 def _scoring_routes(app: FastAPI, admission: Admission) -> None:
