@@ -6,7 +6,7 @@ READY  := $(VENV)/.ready
 EXTRAS := server,torch,onnx,export,training,offline
 
 .DEFAULT_GOAL := help
-.PHONY: serve test bench check proto format install help clean
+.PHONY: serve test demo bench check proto format install help clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -25,6 +25,14 @@ serve: $(READY) ## serve grounded-qa on http 8080 and grpc 8081 (ARGS='--http-po
 
 test: $(READY) ## every test that needs no GPU (ARGS='-k name')
 	$(BIN)/python -m pytest $(ARGS)
+
+demo: $(READY) ## score three answers in the terminal, sentence by sentence
+	$(BIN)/tureen score grounded-qa --uncertainty \
+	  --prompt "Who painted the Night Watch, and when?" \
+	  --context "The Night Watch is a 1642 painting by Rembrandt van Rijn. It is in the Rijksmuseum." \
+	  --response "Rembrandt painted it in 1642." \
+	  --response "Rembrandt painted it." \
+	  --response "Vermeer painted it in 1907. I like tulips."
 
 bench: $(READY) ## the serving benchmark with its controls; the last line is JSON (ARGS='--quick')
 	$(BIN)/python tests/bench/serving.py $(ARGS)
