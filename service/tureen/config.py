@@ -35,85 +35,90 @@ class Config(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
 
     model: str = Field(
-        "grounded-qa",
+        default="grounded-qa",
         description="Model to serve: a directory, a packaged name, or a Hugging Face id. "
         "'stub' answers with deterministic numbers and needs no weights.",
     )
     host: str = Field(
-        "127.0.0.1",
+        default="127.0.0.1",
         description="Address to listen on. 0.0.0.0 lets other machines in, and then wants a key.",
     )
-    http_port: int = Field(8080, ge=0, le=65535, description="Port of HTTP; 0 takes a free one.")
-    grpc_port: int = Field(8081, ge=0, le=65535, description="Port of gRPC; 0 takes a free one.")
+    http_port: int = Field(
+        default=8080, ge=0, le=65535, description="Port of HTTP; 0 takes a free one."
+    )
+    grpc_port: int = Field(
+        default=8081, ge=0, le=65535, description="Port of gRPC; 0 takes a free one."
+    )
     backend: Literal["auto", "torch", "onnx"] = Field(
-        "auto",
+        default="auto",
         description="What runs the model. auto: ONNX Runtime where an up-to-date export lies "
         "beside the weights, else torch.",
     )
     device: str = Field(
-        "auto", description="auto, cpu, cuda or cuda:N. auto: a GPU where there is one."
+        default="auto", description="auto, cpu, cuda or cuda:N. auto: a GPU where there is one."
     )
     dtype: Literal["float32", "bfloat16", "float16"] = Field(
-        "float32",
+        default="float32",
         description="Number format of the forward pass. The short ones are faster on a GPU and "
         "move rewards in the second decimal.",
     )
     api_key: Annotated[tuple[str, ...], NoDecode] = Field(
-        (),
+        default=(),
         repr=False,
         description="Key that scoring asks for, sent as 'Authorization: Bearer KEY'. Repeatable; "
         "several in the environment are separated by commas.",
     )
     api_key_file: Path | None = Field(
-        None, description="File of keys, one a line; '#' starts a comment. Joins --api-key."
+        default=None, description="File of keys, one a line; '#' starts a comment. Joins --api-key."
     )
     insecure_no_key: bool = Field(
-        False, description="Listen beyond this machine although no key is set: anybody may score."
+        default=False,
+        description="Listen beyond this machine although no key is set: anybody may score.",
     )
     max_batch_tokens: int | None = Field(
-        None,
+        default=None,
         ge=1,
         description="Tokens of one device batch, padding included: the throttle of memory. Left "
         "out, what suits the device.",
     )
     max_batch_requests: int | None = Field(
-        None,
+        default=None,
         ge=1,
         description="Rows of one device batch; a response takes one row a window. Left out, what "
         "suits the device.",
     )
     max_concurrent_requests: int = Field(
-        _ENGINE.max_concurrent_requests,
+        default=_ENGINE.max_concurrent_requests,
         ge=1,
         description="Responses in flight, queue included. More are refused at once with 503 and "
         "the time to wait.",
     )
     max_client_batch_size: int = Field(
-        _ENGINE.max_client_batch_size,
+        default=_ENGINE.max_client_batch_size,
         ge=1,
         description="Responses in one request. The client splits larger batches by itself.",
     )
     max_body_bytes: int = Field(
-        4 * 2**20, ge=1024, description="Size of one request body or message, uncompressed."
+        default=4 * 2**20, ge=1024, description="Size of one request body or message, uncompressed."
     )
     drain_s: float = Field(
-        30.0,
+        default=30.0,
         ge=0,
         allow_inf_nan=False,
         description="After SIGTERM: seconds to finish admitted work before the process leaves.",
     )
     cache_bytes: int = Field(
-        _ENGINE.cache_bytes,
+        default=_ENGINE.cache_bytes,
         ge=0,
         description="Memory for scores already computed, keyed by weights and content. 0: none.",
     )
     tokenization_workers: int = Field(
-        _ENGINE.tokenize_threads,
+        default=_ENGINE.tokenize_threads,
         ge=1,
         description="Threads that turn text into tokens; they compete with a model on the CPU.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="How much is written to stderr. No level writes user text."
+        default="info", description="How much is written to stderr. No level writes user text."
     )
 
     @field_validator("api_key", mode="before")

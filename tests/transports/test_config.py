@@ -1,0 +1,156 @@
+"""One class of settings: where a value may come from, which wins, and what a mistake is told."""
+
+from pathlib import Path
+
+import pytest
+
+from tureen import config
+from tureen.config import Config, UsageError
+
+
+@pytest.fixture(autouse=True)
+def no_settings(monkeypatch: pytest.MonkeyPatch):
+    for name in Config.model_fields:
+        monkeypatch.delenv(f"TUREEN_{name.upper()}", raising=False)
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_the_defaults_listen_on_this_machine_alone():
+    settings = config.load([])
+    assert (settings.model, settings.host) == ("grounded-qa", "127.0.0.1")
+    assert (settings.http_port, settings.grpc_port) == (8080, 8081)
+    assert settings.all_keys() == ()
+
+
+def test_a_flag_beats_the_environment_beats_the_file(tmp_path: Path, monkeypatch):
+    file = write(tmp_path / "tureen.yaml", "http_port: 1\ngrpc_port: 1\ndrain_s: 1\n")
+    monkeypatch.setenv("TUREEN_HTTP_PORT", "2")
+    monkeypatch.setenv("TUREEN_GRPC_PORT", "2")
+    settings = config.load(["--config", str(file), "--http-port", "3"])
+    assert (settings.http_port, settings.grpc_port, settings.drain_s) == (3, 2, 1.0)
+    monkeypatch.setenv("TUREEN_CONFIG", str(file))
+    assert config.load([]).drain_s == 1.0
+
+
+def test_every_setting_can_be_given_in_every_way(tmp_path: Path, monkeypatch):
+    """Each as a flag, in the environment and in the file, with a value that is not its default."""
+    keys = write(tmp_path / "keys", "k\n")
+    given = {
+        "host": "::1",
+        "backend": "torch",
+        "device": "cpu",
+        "dtype": "bfloat16",
+        "api_key_file": str(keys),
+        "log_level": "debug",
+        "drain_s": "7.5",
+        "model": "stub",
+        "api_key": "secret",
+        "insecure_no_key": "true",
+    }
+    for name in Config.model_fields:
+        value = given.get(name, "2048")
+        if name == "model":
+            flags = [value]
+        elif name == "insecure_no_key":
+            flags = ["--insecure-no-key"]
+        else:
+            flags = [config.flag(name), value]
+        by_flag = config.load(flags)
+        assert getattr(by_flag, name) != getattr(Config(), name), name
+        with monkeypatch.context() as environment:
+            environment.setenv(f"TUREEN_{name.upper()}", value)
+            assert config.load([]) == by_flag, name
+        file = write(tmp_path / "one.yaml", f"{name}: {value!r}\n")
+        assert config.load(["--config", str(file)]).model_dump() == by_flag.model_dump(), name
+
+
+def test_keys_are_gathered_from_everywhere(tmp_path: Path, monkeypatch):
+    file = write(tmp_path / "keys", "# ours\nthree # of the trainer\n\n four\n")
+    settings = config.load(["--api-key", "one", "--api-key", "two", "--api-key-file", str(file)])
+    assert settings.all_keys() == ("one", "two", "three", "four")
+    monkeypatch.setenv("TUREEN_API_KEY", "five,six")
+    assert config.load([]).all_keys() == ("five", "six")
+    assert "five" not in repr(config.load([]))
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.7", "example.org"])
+def test_a_public_address_wants_a_key_or_a_word(host: str):
+    with pytest.raises(UsageError, match="--insecure-no-key"):
+        config.load(["--host", host]).all_keys()
+    assert config.load(["--host", host, "--insecure-no-key"]).all_keys() == ()
+    assert config.load(["--host", host, "--api-key", "k"]).all_keys() == ("k",)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
+def test_the_loopback_needs_no_key(host: str):
+    assert config.load(["--host", host]).all_keys() == ()
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["--htp-port", "1"], "did you mean '--http-port'?"),
+        (["--http", "1"], "did you mean '--http-port'?"),
+        (["--http-port", "x"], "http_port is 'x': input should be a valid integer"),
+        (["--http-port", "70000"], "less than or equal to 65535 (--http-port, TUREEN_HTTP_PORT)"),
+        (["--backend", "tensorflow"], "invalid choice: 'tensorflow'"),
+        (["--drain-s", "nan"], "finite"),
+        (["--max-client-batch-size", "9999"], "above max_concurrent_requests"),
+        (["--api-key", "two words"], "printable ASCII without spaces"),
+        (["--api-key", ""], "printable ASCII without spaces"),
+        (["a", "b"], "does not take 'b'"),
+        (["--config", "/nowhere.yaml"], "cannot be read"),
+    ],
+)
+def test_a_wrong_flag_is_one_line(flags: list[str], says: str):
+    with pytest.raises(UsageError) as caught:
+        config.load(flags)
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("htp_port: 1\n", "did you mean 'http_port'?"),
+        ("http_port: x\n", "http_port is 'x'"),
+        ("- a\n", "such as 'http_port: 8080'"),
+        ("a: [\n", "is not YAML"),
+    ],
+)
+def test_a_wrong_file_is_one_line(tmp_path: Path, text: str, says: str):
+    file = write(tmp_path / "tureen.yaml", text)
+    with pytest.raises(UsageError) as caught:
+        config.load(["--config", str(file)])
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_misspelt_variable_is_refused_and_a_foreign_one_is_not(monkeypatch):
+    """Kubernetes sets the foreign ones for a service named tureen."""
+    for foreign in ("TUREEN_SERVICE_HOST", "TUREEN_PORT", "TUREEN_PORT_8080_TCP_ADDR"):
+        monkeypatch.setenv(foreign, "tcp://10.0.0.1:8080")
+    monkeypatch.setenv("TUREEN_MODELS", "/models")
+    config.load([])
+    monkeypatch.setenv("TUREEN_HTP_PORT", "1")
+    with pytest.raises(UsageError, match="did you mean TUREEN_HTTP_PORT"):
+        config.load([])
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n", "two words\n", "schlüssel\n"])
+def test_a_key_file_without_usable_keys_is_refused(tmp_path: Path, text: str):
+    file = write(tmp_path / "keys", text)
+    with pytest.raises(UsageError, match="key"):
+        config.load(["--api-key-file", str(file)]).all_keys()
+
+
+def test_help_and_table_tell_of_every_setting():
+    text, table = config.parser().format_help(), config.flag_table()
+    for name, field in Config.model_fields.items():
+        assert field.description
+        assert name == "model" or config.flag(name) in text
+        assert f"`TUREEN_{name.upper()}`" in table
