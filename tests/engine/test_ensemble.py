@@ -220,6 +220,18 @@ def test_a_reward_that_overflows_is_an_error_and_no_number(options):
         judged(**options)
 
 
+def test_segments_that_overflow_are_an_error_even_where_they_cancel():
+    values = np.array([[[0.0]], [[10.0]], [[-10.0]]])
+    heads = (HeadSpec(name="factuality", granularity=SENTENCE, weight=1.0),)
+    with pytest.raises(InvalidRequest, match="must be finite"):
+        judged(values, heads, weights={"factuality": 1e308})
+
+
+def test_a_head_without_units_is_no_zero():
+    with pytest.raises(ZeroDivisionError):
+        judged(values=VALUES[:1], units=UNITS[:1])
+
+
 def test_win_probability_is_a_stable_sigmoid():
     # σ(1 / 0.5) = 1 / (1 + e^-2) = 0.880797
     wins = win_probability([1.0, 0.0, -1e6], temperature=0.5)

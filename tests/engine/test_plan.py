@@ -23,13 +23,14 @@ def test_without_options_the_model_decides():
     assert plan.heads == HEADS
     assert plan.weights.tolist() == [0.6, 0.4]
     assert (plan.mean.tolist(), plan.std.tolist()) == ([1.0, 0.0], [2.0, 1.0])
-    assert plan.places == {Granularity.RESPONSE: [0], Granularity.SENTENCE: [1]}
+    assert plan.granularities == {Granularity.RESPONSE, Granularity.SENTENCE}
     assert not plan.spread
 
 
 def test_a_subset_keeps_the_models_order_and_weights():
     plan = make_plan(ScoreOptions(heads=("factuality",)), HEADS)
     assert plan.columns.tolist() == [1]
+    assert plan.granularities == {Granularity.SENTENCE}
     assert plan.weights.tolist() == [0.4]
     both = make_plan(ScoreOptions(heads=("factuality", "preference")), HEADS)
     assert [head.name for head in both.heads] == ["preference", "factuality"]

@@ -23,6 +23,7 @@ Legend: W windows, N units, S units of one granularity, G groups, M members, H h
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -32,7 +33,6 @@ import numpy as np
 from tureen.contracts import (
     PENALTY_SEGMENT,
     Aggregation,
-    Granularity,
     HeadScore,
     Segment,
     Uncertainty,
@@ -73,41 +73,22 @@ def judge(windows: Sequence[np.ndarray], units: Sequence[Unit], plan: Plan) -> J
     """
     values = combine_windows([window[:, :, plan.columns] for window in windows], plan.heads)
     calibrated = (values - plan.mean) / plan.std  # (N, G, H)
-    rows: dict[Granularity, list[int]] = {}
-    for row, unit in enumerate(units):
-        rows.setdefault(unit.granularity, []).append(row)
-
-    head_values = np.empty(len(plan.heads))  # (H,) of the soup
-    head_calibrated = np.empty(values.shape[1:])  # (G, H)
-    for granularity, places in plan.places.items():
-        of_units = rows[granularity]
-        head_values[places] = values[of_units, 0][:, places].mean(axis=0)
-        head_calibrated[:, places] = calibrated[of_units][:, :, places].mean(axis=0)
-
+    share = _shares(units, plan.heads)  # (N, H)
+    of_heads = (calibrated * share[:, None]).sum(axis=0)  # (G, H)
     with np.errstate(over="ignore", invalid="ignore"):
-        rewards = head_calibrated @ plan.weights  # (G,)
-        soup, members = float(rewards[0]), rewards[1:] if len(rewards) > 1 else rewards
+        rewards = of_heads @ plan.weights  # (G,)
+        members = rewards[1:] if len(rewards) > 1 else rewards  # (M,)
+        soup = float(rewards[0])
         reward = aggregate(soup, members, plan.aggregation, plan.penalty)
-    if not (math.isfinite(reward) and np.isfinite(rewards).all()):
+        of_segments = calibrated[:, 0] * share * plan.weights  # (N, H)
+    finite = np.isfinite(rewards).all() and np.isfinite(of_segments).all()
+    if not (finite and math.isfinite(reward)):
         raise InvalidRequest(
             f"the reward is {reward} with these weights and this penalty; it must be finite: "
             "scale them down.",
             field="weights",
         )
-
-    of_members = head_calibrated[1:] if len(rewards) > 1 else head_calibrated
-    stds = np.sqrt(variance(of_members)).tolist() if plan.spread else [None] * len(plan.heads)
-    segments: list[Segment] = []
-    for place, head in enumerate(plan.heads):
-        of_units = rows[head.granularity]
-        shares = calibrated[of_units, 0, place] * (plan.weights[place] / len(of_units))
-        for row, value, share in zip(
-            of_units, values[of_units, 0, place].tolist(), shares.tolist(), strict=True
-        ):
-            unit = units[row]
-            segments.append(
-                Segment(head=head.name, start=unit.start, end=unit.end, value=value, reward=share)
-            )
+    segments = _segments(units, plan.heads, values[:, 0].T.tolist(), of_segments.T.tolist())
     if plan.aggregation is not Aggregation.MEAN:
         penalty = soup - reward
         whole = units[0]
@@ -122,16 +103,61 @@ def judge(windows: Sequence[np.ndarray], units: Sequence[Unit], plan: Plan) -> J
         )
     return Judgement(
         reward=reward,
-        heads={
-            head.name: HeadScore(value=value, calibrated=score, std=std)
-            for head, value, score, std in zip(
-                plan.heads, head_values.tolist(), head_calibrated[0].tolist(), stds, strict=True
-            )
-        },
+        heads=_head_scores(values[:, 0], share, of_heads, plan),
         segments=tuple(segments),
         uncertainty=uncertainty(members) if plan.uncertainty else None,
         members=tuple(members.tolist()) if plan.members else None,
     )
+
+
+def _shares(units: Sequence[Unit], heads: Sequence[HeadSpec]) -> np.ndarray:
+    """(N, H): 1 / S where unit and head are of one granularity, of which there are S units.
+
+    A head without any unit divides by zero here, rather than being worth nothing unnoticed.
+    """
+    count = Counter(unit.granularity for unit in units)
+    each = [(head.granularity, 1 / count[head.granularity]) for head in heads]
+    return np.array(
+        [
+            [part if unit.granularity is granularity else 0.0 for granularity, part in each]
+            for unit in units
+        ]
+    )
+
+
+def _segments(
+    units: Sequence[Unit],
+    heads: Sequence[HeadSpec],
+    values: list[list[float]],
+    rewards: list[list[float]],
+) -> list[Segment]:
+    """Head by head, in the order of the response. values, rewards: H rows of N."""
+    return [
+        Segment(head=head.name, start=unit.start, end=unit.end, value=value, reward=reward)
+        for head, of_units, shares in zip(heads, values, rewards, strict=True)
+        for unit, value, reward in zip(units, of_units, shares, strict=True)
+        if unit.granularity is head.granularity
+    ]
+
+
+def _head_scores(
+    values: np.ndarray, share: np.ndarray, calibrated: np.ndarray, plan: Plan
+) -> dict[str, HeadScore]:
+    """values: (N, H) of the soup. share: (N, H). calibrated: (G, H)."""
+    stds: list[float] | list[None] = [None] * len(plan.heads)
+    if plan.spread:
+        members = calibrated[1:] if len(calibrated) > 1 else calibrated
+        stds = np.sqrt(variance(members)).tolist()
+    return {
+        head.name: HeadScore(value=value, calibrated=score, std=std)
+        for head, value, score, std in zip(
+            plan.heads,
+            (values * share).sum(axis=0).tolist(),
+            calibrated[0].tolist(),
+            stds,
+            strict=True,
+        )
+    }
 
 
 def combine_windows(windows: Sequence[np.ndarray], heads: Sequence[HeadSpec]) -> np.ndarray:

@@ -6,6 +6,7 @@ Everything here runs on the event loop, but `deliver`, which the device thread c
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -111,7 +112,7 @@ class InFlight:
     def deliver(self, entries: list[Entry]) -> None:
         """Takes resolved entries from any thread; one wake-up of the loop for all of them."""
         assert self._loop is not None
-        if not self._loop.is_closed():
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
             self._loop.call_soon_threadsafe(self._settle, entries)
 
     def _join(self, entry: Entry, ticket: Ticket) -> None:
@@ -138,6 +139,7 @@ class InFlight:
                 ticket.missing -= 1
                 if not ticket.missing and ticket.ready is not None and not ticket.ready.done():
                     ticket.ready.set_result(None)
+            entry.waiters = []  # else tickets and entries would hold each other
 
     def _again(self, entry: Entry) -> None:
         """Expired while a request with a later deadline was about to join it."""

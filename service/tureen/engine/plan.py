@@ -22,7 +22,7 @@ class Plan:
     mean: np.ndarray  # (H,) of the calibration
     std: np.ndarray  # (H,)
     weights: np.ndarray  # (H,)
-    places: Mapping[Granularity, list[int]]  # which of the H speak at a granularity
+    granularities: frozenset[Granularity]  # at which the H speak
     aggregation: Aggregation
     penalty: float
     uncertainty: bool
@@ -45,9 +45,6 @@ def make_plan(options: ScoreOptions, heads: Sequence[HeadSpec]) -> Plan:
             weighs a head that is not computed; `penalty` is negative or not finite.
     """
     chosen = _chosen_heads(options.heads, heads)
-    places: dict[Granularity, list[int]] = {}
-    for place, head in enumerate(chosen):
-        places.setdefault(head.granularity, []).append(place)
     if not (math.isfinite(options.penalty) and options.penalty >= 0):
         raise InvalidRequest(
             f"penalty is {options.penalty}; it must be finite and at least 0. Send 0 for no penalty.",
@@ -61,7 +58,7 @@ def make_plan(options: ScoreOptions, heads: Sequence[HeadSpec]) -> Plan:
         mean=np.array([head.calibration.mean for head in chosen]),
         std=np.array([head.calibration.std for head in chosen]),
         weights=np.array(_weights(options.weights, chosen, heads), np.float64),
-        places=places,
+        granularities=frozenset(head.granularity for head in chosen),
         aggregation=options.aggregation,
         penalty=options.penalty,
         uncertainty=options.uncertainty or options.aggregation is not Aggregation.MEAN,

@@ -7,6 +7,7 @@ text to scores is `serving.Serving`'s.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -95,14 +96,10 @@ class Scorer:
     async def stop(self, drain_s: float = 30.0) -> None:
         """Admits nothing more, gives `drain_s` to what is in flight, fails the rest."""
         self._draining = True
-        if self._permits.taken:
-            try:
-                async with asyncio.timeout(drain_s):
-                    await self._drained.wait()
-            except TimeoutError:
-                pass  # what is left fails now, as retryable
+        await self._in_flight_done(drain_s)
         for serving in self._servings.values():
             await serving.stop(_STOP_S)
+        await self._in_flight_done(_STOP_S)  # what was failed just now still gets its answer
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def ready(self) -> tuple[bool, str]:
@@ -193,6 +190,13 @@ class Scorer:
             scores=outcome,
             timings=timings,
         )
+
+    async def _in_flight_done(self, within_s: float) -> None:
+        """Returns when no response is in flight, or when the time is over."""
+        if self._permits.taken:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(within_s):
+                    await self._drained.wait()
 
     async def _evaluate(
         self,

@@ -86,7 +86,7 @@ def _check_reference(model: ServedModel) -> str | None:
     tolerance = REFERENCE.get(model.backend.info.dtype, REFERENCE["float32"])
     worst = 0.0
     for number, reference in enumerate(model.manifest.reference):
-        encoded = model.encoder.encode(reference.sample, plan.places)
+        encoded = model.encoder.encode(reference.sample, plan.granularities)
         for response, expected in zip(encoded, reference.rewards, strict=True):
             values = [_values(model, [window])[0] for window in response.windows]
             reward = judge(values, response.units, plan).reward

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import logging
 import time
+import traceback
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -175,13 +176,20 @@ class Serving:
         encoded: list[_Encoded | TureenError] = []
         for sample in samples:
             try:
-                responses = self.model.encoder.encode(sample, plan.places, options.truncate)
+                responses = self.model.encoder.encode(sample, plan.granularities, options.truncate)
                 keys = [[self._key_of(window) for window in one.windows] for one in responses]
                 encoded.append(_Encoded(responses, keys))
             except TureenError as error:
                 encoded.append(error)
             except Exception as error:  # one sample's trouble must not become its neighbours'
-                log.exception("a sample could not be encoded")
+                # Only where and what: the exception's own words may quote the sample.
+                place = traceback.extract_tb(error.__traceback__)[-1]
+                log.error(
+                    "a sample could not be encoded: %s at %s:%d",
+                    type(error).__name__,
+                    place.filename,
+                    place.lineno or 0,
+                )
                 encoded.append(
                     BackendFailure(
                         f"the sample could not be turned into tokens ({type(error).__name__}); "
