@@ -60,9 +60,11 @@ def test_the_reward_itself_is_watched():
         tokens=4,
     )
     model_metrics(metrics).score(score)
-    assert value(metrics, "reward_sum", **MODEL) == 0.6
     assert value(metrics, "reward_bucket", **MODEL, le="0.5") == 0
-    assert value(metrics, "head_calibrated_sum", **MODEL, head="preference") == -0.3
+    assert value(metrics, "reward_bucket", **MODEL, le="1.0") == 1
+    head = {**MODEL, "head": "preference"}
+    assert value(metrics, "head_calibrated_bucket", **head, le="-0.5") == 0
+    assert value(metrics, "head_calibrated_bucket", **head, le="-0.25") == 1
     assert value(metrics, "reward_std_bucket", **MODEL, le="0.2") == 1
 
 

@@ -93,7 +93,7 @@ class Metrics:
         )
         self._isolated = counter("isolated_entries", "Windows that failed alone.", "model")
         self._restarts = counter("worker_restarts", "Device threads that died.", "model")
-        # the reward itself
+        # the reward itself; histograms that reach below zero have no _sum in Prometheus
         self._rewards = histogram("reward", "Rewards given.", _REWARDS, "model")
         self._heads = histogram(
             "head_calibrated", "Calibrated values of a head.", _REWARDS, "model", "head"
