@@ -6,11 +6,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pico
+import pico_tokenizers
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    GPT2Config,
+    GPT2ForSequenceClassification,
+)
 
 from tureen.contracts import Calibration
 from tureen.model.checkpoint import load
@@ -71,6 +77,22 @@ def test_a_row_that_ends_with_the_padding_id_is_read_to_its_end(
     torch.testing.assert_close(values[0, 0, 0], expected, rtol=0, atol=1e-5)
 
 
+def test_token_types_are_given_to_those_that_have_them(tmp_path: Path):
+    """GPT-2 takes token types too, and would embed our zeros as the word 0 in every place."""
+    tokenizer = pico_tokenizers.chat()
+    config = GPT2Config(vocab_size=len(tokenizer), n_embd=32, n_layer=2, n_head=4, n_positions=64)
+    config.pad_token_id = 0
+    theirs = GPT2ForSequenceClassification(config).eval()
+    theirs.save_pretrained(tmp_path / "m")
+    pico_tokenizers.save(tokenizer, tmp_path / "m")
+    ids = torch.tensor([[256, 10, 11, 12]])
+    ones = torch.ones_like(ids)
+    with torch.inference_mode():
+        expected = theirs(ids, attention_mask=ones).logits[0]
+        values = load(tmp_path / "m").model(ids, ones, 0 * ones, torch.zeros(1, 1, 4))
+    torch.testing.assert_close(values[0, 0, 0], expected, rtol=0, atol=1e-5)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_row_does_not_depend_on_its_neighbours(
     tmp_path: Path, values_of: Callable[..., Tensor], kind: str
@@ -100,6 +122,10 @@ def test_a_head_that_is_missing_is_not_made_up(tmp_path: Path, kind: str, head: 
     del tensors[head]
     save_file(tensors, directory / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ModelError, match=f"missing .*{head}"):
+        load(directory)
+    tensors[head] = torch.zeros(1, 5)
+    save_file(tensors, directory / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelError, match=f"misshapen .*{head}"):
         load(directory)
 
 

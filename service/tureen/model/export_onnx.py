@@ -160,20 +160,24 @@ def _contained() -> Iterator[None]:
 
 
 def _batch(lengths: tuple[int, ...], config: PretrainedConfig, seed: int) -> tuple[Tensor, ...]:
-    """Rows of random tokens, padded on the right, with three units each: first, last, and all
-    tokens.
+    """Rows of random tokens that end with the end-of-sequence token, padded on the right.
+
+    Each has three units: the first token, the last, and all. A padding id inside a row would shift the
+    positions of a RoBERTa; a BART reads the only end-of-sequence token of a row.
     """
     text = config.get_text_config()
+    ordinary = torch.tensor(
+        [i for i in range(text.vocab_size) if i not in (text.pad_token_id, text.eos_token_id)]
+    )
     generator = torch.Generator().manual_seed(seed)
     size = (len(lengths), max(lengths))
-    input_ids = torch.randint(text.vocab_size, size, generator=generator)  # (B, T)
-    if text.pad_token_id is not None:
-        # a padding id inside a row would shift the positions of a RoBERTa
-        input_ids[input_ids == text.pad_token_id] = (text.pad_token_id + 1) % text.vocab_size
+    input_ids = ordinary[torch.randint(len(ordinary), size, generator=generator)]  # (B, T)
     attention_mask = torch.zeros(size, dtype=torch.int64)
     span_weights = torch.zeros(len(lengths), 3, max(lengths))  # (B, N, T)
     for row, length in enumerate(lengths):
         attention_mask[row, :length] = 1
+        if isinstance(text.eos_token_id, int) and text.eos_token_id < text.vocab_size:
+            input_ids[row, length - 1] = text.eos_token_id
         input_ids[row, length:] = text.pad_token_id or 0
         span_weights[row, 0, 0] = 1
         span_weights[row, 1, length - 1] = 1

@@ -28,7 +28,7 @@ class RewardModel(nn.Module):
         self.heads = heads
         self.config = backbone.config
         backbone.config.use_cache = False  # one pass over the row: a decoder's cache is only memory
-        self._takes_token_types = takes_token_types(backbone)
+        self._takes_token_types = takes_token_types(backbone, backbone.config)
 
     def forward(
         self,
@@ -61,8 +61,12 @@ class RewardModel(nn.Module):
             return self.heads(units)
 
 
-def takes_token_types(model: nn.Module) -> bool:
-    return "token_type_ids" in inspect.signature(model.forward).parameters
+def takes_token_types(model: nn.Module, config: PretrainedConfig) -> bool:
+    """Whether zeros as token types mean the first text, not something else: GPT-2 embeds them as
+    words.
+    """
+    accepts = "token_type_ids" in inspect.signature(model.forward).parameters
+    return accepts and getattr(config, "type_vocab_size", 0) > 0
 
 
 def load_backbone(
@@ -70,7 +74,6 @@ def load_backbone(
     *,
     state: Mapping[str, Tensor] | None = None,
     dtype: torch.dtype = torch.float32,
-    attn_implementation: str = "sdpa",
 ) -> PreTrainedModel:
     """The trunk of a Hugging Face directory, without a head or a pooler, in evaluation mode.
 
@@ -89,10 +92,10 @@ def load_backbone(
             f"{directory} is of type {config.model_type!r}, which has no single trunk in "
             "transformers; use an encoder or a decoder."
         )
-    options: dict[str, Any] = {"dtype": dtype, "attn_implementation": attn_implementation}
+    options: dict[str, Any] = {}
     if "add_pooling_layer" in inspect.signature(kind.__init__).parameters:
         options["add_pooling_layer"] = False
-    return load_pretrained(kind, directory, config, state=state, **options)
+    return load_pretrained(kind, directory, config, state=state, dtype=dtype, **options)
 
 
 def load_config(directory: Path) -> PretrainedConfig:
@@ -113,7 +116,10 @@ def load_pretrained(
     state: Mapping[str, Tensor] | None = None,
     **options: Any,
 ) -> PreTrainedModel:
-    """`from_pretrained` of a class of transformers, silent; no tensor is left at random."""
+    """`from_pretrained` of a class of transformers, silent; no tensor is left at random.
+
+    Attention is torch's fused one, or the plain one where the architecture has no other.
+    """
     path = directory if state is None else None
     if state is None:
         options["use_safetensors"] = True
@@ -124,6 +130,8 @@ def load_pretrained(
             model, report = kind.from_pretrained(
                 path,
                 config=config,
+                attn_implementation="sdpa" if kind._supports_sdpa else "eager",
+                ignore_mismatched_sizes=True,  # to name them below
                 local_files_only=True,
                 output_loading_info=True,
                 **options,
@@ -132,9 +140,7 @@ def load_pretrained(
         raise ModelError(f"the weights of {directory} cannot be loaded: {error}") from error
     absent = sorted(name for name in report["missing_keys"] if not name.startswith("pooler."))
     wrong = sorted(str(key) for key in report["mismatched_keys"])
-    if (
-        state is not None
-    ):  # our own file: what the trunk has no place for was not trained as this trunk
+    if state is not None:  # of our own file: a tensor too many was trained in another trunk
         wrong += sorted(report["unexpected_keys"])
     if absent or wrong:
         raise ModelError(

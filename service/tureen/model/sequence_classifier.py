@@ -30,7 +30,7 @@ class SequenceClassifier(nn.Module):
         if self._is_decoder:
             self._score.float()  # heads are fp32 whatever the trunk is
             classifier.config.use_cache = False
-        self._takes_token_types = takes_token_types(classifier.base_model)
+        self._takes_token_types = takes_token_types(classifier.base_model, self.config)
 
     @property
     def _score(self) -> nn.Module:
@@ -90,5 +90,5 @@ def load(opened: ModelDirectory, dtype: torch.dtype) -> SequenceClassifier:
                 f"{directory / FILE} has {len(manifest.heads)} heads, the classifier "
                 f"{config.num_labels} labels; describe each label once, in their order."
             )
-    classifier = load_pretrained(kind, directory, config, dtype=dtype, attn_implementation="sdpa")
+    classifier = load_pretrained(kind, directory, config, dtype=dtype)
     return SequenceClassifier(classifier)
