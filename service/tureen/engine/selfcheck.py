@@ -21,7 +21,7 @@ from tureen.text.encoding import Window
 log = logging.getLogger(__name__)
 
 INVARIANCE = {"float32": 1e-5, "float16": 1e-2, "bfloat16": 1e-1}
-"""How far a value may move with its neighbours, as a share of max(1, |value|), by dtype."""
+"""How far a calibrated value c may move with its neighbours, as a share of max(1, |c|), by dtype."""
 
 REFERENCE = {"float32": 1e-3, "float16": 5e-2, "bfloat16": 3e-1}
 """How far a reward may be from the stored one, in rewards, by dtype."""
@@ -66,16 +66,19 @@ def _check_invariance(model: ServedModel) -> str | None:
     crowd = _values(model, windows)
     alone = [_values(model, [window])[0] for window in windows]
     tolerance = INVARIANCE.get(model.backend.info.dtype, INVARIANCE["float32"])
+    mean = np.array([head.calibration.mean for head in model.heads])
+    std = np.array([head.calibration.std for head in model.heads])
     worst = 0.0
     for in_crowd, by_itself in zip(crowd, alone, strict=True):
         if not np.isfinite(by_itself).all():
             return "values of a plain sample are not finite"
-        error = np.abs(in_crowd - by_itself) / np.maximum(1.0, np.abs(by_itself))
+        calibrated = (by_itself - mean) / std  # (N, G, H)
+        error = np.abs(in_crowd - by_itself) / std / np.maximum(1.0, np.abs(calibrated))
         worst = max(worst, float(error.max()))
     log.info("%s: alone against in a crowd %.1e", model.model_id, worst)
     if not worst <= tolerance:
         return (
-            f"values move by {worst:.1e} with their neighbours in a batch; {tolerance:.0e} is "
+            f"calibrated values move by {worst:.1e} with their neighbours in a batch; {tolerance:.0e} is "
             f"allowed for {model.backend.info.dtype}"
         )
     return None
