@@ -9,6 +9,7 @@ from doors import OpenDoors, RawGrpc, http_refusal, open_doors, wait_until
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
+from tureen.engine.stub_backend import StubBackend
 from tureen.transports.admission import Admission
 from tureen.v1 import reward_pb2 as pb
 
@@ -177,6 +178,22 @@ def test_health_of_a_service_that_is_not_here(raw: RawGrpc):
         health.Check(ask)
     assert caught.value.code() is grpc.StatusCode.NOT_FOUND  # pyright: ignore
     assert next(health.Watch(ask)).status == health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+
+
+def test_a_model_that_fails_its_check_is_never_ready(monkeypatch: pytest.MonkeyPatch):
+    """Its values move with the size of the batch; the process lives, says why, and gives no number."""
+    honest = StubBackend.forward
+    monkeypatch.setattr(
+        StubBackend, "forward", lambda self, batch: honest(self, batch) + len(batch.input_ids)
+    )
+    with open_doors() as doors:
+        refusal = http_refusal(httpx2.get(doors.url + "/readyz"))
+        assert refusal.status == 503
+        assert "neighbours" in refusal.message
+        assert http_refusal(httpx2.post(doors.url + "/v1/score", json=BODY)).status in (500, 503)
+        raw = RawGrpc(doors.target)
+        assert health_of(raw).Check(health_pb2.HealthCheckRequest()).status == NOT_SERVING
+        raw.channel.close()
 
 
 def test_drained_waits_for_what_was_admitted(doors: OpenDoors):

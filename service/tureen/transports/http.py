@@ -27,7 +27,7 @@ from tureen.contracts import (
     ScoreResponse,
 )
 from tureen.engine.scorer import Scorer
-from tureen.errors import InvalidRequest, Overloaded, TureenError, nearest
+from tureen.errors import BackendFailure, InvalidRequest, Overloaded, TureenError, nearest
 from tureen.transports import openapi
 from tureen.transports.admission import (
     RETRY_AFTER_S,
@@ -188,6 +188,12 @@ def _answer_every_error(app: FastAPI, admission: Admission) -> None:
     @app.exception_handler(CallerGone)
     async def on_caller_gone(request: Request, error: CallerGone) -> Response:
         return Response(status_code=CLIENT_CLOSED_REQUEST)
+
+    @app.exception_handler(Exception)
+    async def on_surprise(request: Request, error: Exception) -> Response:
+        """Outside scoring, which has its own; uvicorn logs the exception."""
+        failure = BackendFailure("The server failed; its log has the details. Try again.")
+        return _error(failure, failure.http_status)
 
     @app.exception_handler(HTTPException)
     async def on_no_route(request: Request, error: HTTPException) -> Response:
