@@ -23,11 +23,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tureen.config import Config
 from tureen.engine.backend import Backend
-from tureen.engine.batch import Batch
 from tureen.engine.loading import load_model
 from tureen.engine.metrics import Metrics
 from tureen.engine.scorer import Scorer
 from tureen.engine.served import ServedModel
+from tureen.text.batch import Batch
 from tureen.transports.admission import Admission
 from tureen.transports.server import Doors
 from tureen.v1 import reward_pb2

@@ -16,9 +16,9 @@ from tureen.contracts import (
     Priority,
 )
 from tureen.engine.backend import BackendInfo
-from tureen.engine.batch import Batch
 from tureen.engine.metrics import Metrics, ModelMetrics
 from tureen.engine.queue import Entry
+from tureen.text.batch import Batch
 from tureen.text.encoding import Window
 
 PATIENCE_S = 20.0

@@ -15,8 +15,8 @@ import uvicorn
 from fastapi import FastAPI
 
 from tureen import Sample
-from tureen.engine.batch import collate
 from tureen.engine.loading import load_model
+from tureen.text.batch import collate
 
 
 def create_app(name: str) -> FastAPI:

@@ -37,10 +37,10 @@ from rich.console import Console
 from rich.table import Table
 from workload import Workload
 
-from tureen.engine.batch import collate
 from tureen.engine.limits import EngineLimits
 from tureen.engine.loading import load_model
 from tureen.engine.queue import Entry, Queue
+from tureen.text.batch import collate
 
 HERE = Path(__file__).parent
 READY_S = 120

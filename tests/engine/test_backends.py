@@ -15,7 +15,6 @@ import torch
 from tureen.contracts import Sample, ScoreRequest
 from tureen.engine import loading
 from tureen.engine.backend import BatchTooLarge
-from tureen.engine.batch import Batch, collate
 from tureen.engine.loading import MODELS_VARIABLE, find_model, load_model
 from tureen.engine.scorer import Scorer
 from tureen.engine.selfcheck import run_self_check, windows_of
@@ -25,6 +24,7 @@ from tureen.errors import MissingExtra
 from tureen.model.export_onnx import export
 from tureen.model.manifest import ModelError, ReferenceScore, read_manifest, write_manifest
 from tureen.model.soup import make_soup
+from tureen.text.batch import Batch, collate
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ from typing import Protocol
 
 import numpy as np
 
-from tureen.engine.batch import Batch
 from tureen.model.manifest import Manifest
+from tureen.text.batch import Batch
 
 
 @dataclass(frozen=True, slots=True)

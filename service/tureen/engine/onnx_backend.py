@@ -8,8 +8,8 @@ import numpy as np
 import onnxruntime
 
 from tureen.engine.backend import BackendInfo, BatchTooLarge, groups_of
-from tureen.engine.batch import Batch
 from tureen.model.manifest import Manifest, ModelError
+from tureen.text.batch import Batch
 
 _OUT_OF_MEMORY = ("Failed to allocate memory", "bad allocation", "std::bad_alloc")
 _CUDA = "CUDAExecutionProvider"

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tureen.engine.backend import Backend, BatchTooLarge
-from tureen.engine.batch import Batch, collate
 from tureen.engine.metrics import ModelMetrics
 from tureen.engine.queue import Entry
 from tureen.errors import BackendFailure, DeadlineExceeded, TureenError
+from tureen.text.batch import Batch, collate
 
 if TYPE_CHECKING:
     from tureen.text.encoding import Window

@@ -11,11 +11,11 @@ import logging
 import numpy as np
 
 from tureen.contracts import Sample, ScoreOptions
-from tureen.engine.batch import Batch, collate
 from tureen.engine.ensemble import judge
 from tureen.engine.plan import make_plan
 from tureen.engine.served import ServedModel
 from tureen.errors import InputTooLong
+from tureen.text.batch import Batch, collate
 from tureen.text.encoding import Window
 
 log = logging.getLogger(__name__)

@@ -14,9 +14,9 @@ import numpy as np
 
 from tureen.contracts import Granularity
 from tureen.engine.backend import BackendInfo
-from tureen.engine.batch import Batch
 from tureen.engine.served import ServedModel
 from tureen.model.manifest import HeadSpec, Ingredient, Manifest
+from tureen.text.batch import Batch
 from tureen.text.encoding import TextEncoder
 from tureen.text.template import TextSpec
 

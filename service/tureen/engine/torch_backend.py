@@ -8,9 +8,9 @@ import numpy as np
 import torch
 
 from tureen.engine.backend import BackendInfo, BatchTooLarge, groups_of
-from tureen.engine.batch import Batch
 from tureen.model.checkpoint import load
 from tureen.model.manifest import ModelError
+from tureen.text.batch import Batch
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _CPU_OUT_OF_MEMORY = ("can't allocate memory", "not enough memory")  # of torch's CPU allocator

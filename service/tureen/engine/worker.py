@@ -22,11 +22,11 @@ from typing import TYPE_CHECKING
 
 from tureen.contracts import Priority
 from tureen.engine.backend import Backend
-from tureen.engine.batch import Batch
 from tureen.engine.metrics import ModelMetrics
 from tureen.engine.queue import Entry, Queue
 from tureen.engine.runner import Deliver, Outcome, Runner
 from tureen.errors import BackendFailure, Overloaded, TureenError
+from tureen.text.batch import Batch
 
 if TYPE_CHECKING:
     from tureen.text.encoding import Window

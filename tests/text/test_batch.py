@@ -1,7 +1,7 @@
 import numpy as np
 from engine_fakes import window
 
-from tureen.engine.batch import collate
+from tureen.text.batch import collate
 from tureen.text.encoding import Window
 
 

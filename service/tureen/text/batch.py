@@ -1,4 +1,4 @@
-"""What the device takes: windows of different lengths as rectangular arrays.
+"""What a model takes: windows of different lengths as rectangular arrays.
 
 Legend: B rows, T tokens of the longest row, N units of the row that has most.
 """
