@@ -10,17 +10,20 @@ from rich.console import Console
 from rich.table import Table
 
 from tureen.commands.output import print_json
+from tureen.engine.loading import find_model
 from tureen.errors import nearest
 from tureen.model import soup
 from tureen.usage import Parser, UsageError
 
 HELP = """usage: tureen soup {inspect,make,diff} [...]
 
-  inspect DIR                        ingredients, coefficients, heads and fingerprint of a soup
-  make DIR DIR ... --out DIR         average checkpoints that share a pretrained ancestor
-  diff DIR DIR                       what two models differ in, layer by layer
+  inspect MODEL                      ingredients, coefficients, heads and fingerprint of a soup
+  make MODEL MODEL ... --out DIR     average checkpoints that share a pretrained ancestor
+  diff MODEL OTHER                   what two models differ in, layer by layer
 
 `tureen soup make --help` explains one."""
+
+MODEL_HELP = "a directory or the name of a model"
 
 
 def main(argv: Sequence[str]) -> int:
@@ -36,10 +39,10 @@ def main(argv: Sequence[str]) -> int:
 
 def inspect(argv: Sequence[str]) -> None:
     parser = Parser(prog="tureen soup inspect", description="What a soup is made of.")
-    parser.add_argument("directory", type=Path)
+    parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     arguments = parser.read(argv)
-    found = soup.inspect(arguments.directory)
+    found = soup.inspect(find_model(arguments.model))
     if arguments.json:
         print_json(found)
         return
@@ -80,14 +83,14 @@ def make(argv: Sequence[str]) -> None:
         description="Average the weights of checkpoints that share a pretrained ancestor. The "
         "calibration becomes the mean of theirs: fit it anew on data before you trust rewards.",
     )
-    parser.add_argument("directories", type=Path, nargs="+", metavar="DIR")
+    parser.add_argument("models", nargs="+", metavar="MODEL", help=MODEL_HELP)
     parser.add_argument("--out", type=Path, required=True, help="directory to write")
     parser.add_argument(
         "--coefficient",
         type=float,
         action="append",
         metavar="W",
-        help="one for each DIR, in their order, adding up to 1; left out, all count the same",
+        help="one for each MODEL, in their order, adding up to 1; left out, all count the same",
     )
     parser.add_argument("--recipe", help="how they were chosen; a word that is stored")
     parser.add_argument(
@@ -99,7 +102,7 @@ def make(argv: Sequence[str]) -> None:
     recipe = arguments.recipe or ("weighted" if arguments.coefficient else "uniform")
     try:
         made = soup.make_soup(
-            arguments.directories,
+            [find_model(model) for model in arguments.models],
             arguments.coefficient,
             arguments.out,
             recipe,
@@ -112,11 +115,11 @@ def make(argv: Sequence[str]) -> None:
 
 def diff(argv: Sequence[str]) -> None:
     parser = Parser(prog="tureen soup diff", description="What two models differ in.")
-    parser.add_argument("one", type=Path)
-    parser.add_argument("other", type=Path)
+    parser.add_argument("one", metavar="MODEL", help=MODEL_HELP)
+    parser.add_argument("other", metavar="OTHER", help=MODEL_HELP)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     arguments = parser.read(argv)
-    found = soup.diff(arguments.one, arguments.other)
+    found = soup.diff(find_model(arguments.one), find_model(arguments.other))
     if arguments.json:
         print_json(found)
         return
@@ -124,7 +127,7 @@ def diff(argv: Sequence[str]) -> None:
     if not any(found.values()):
         console.print("no difference")
         return
-    fields = Table("manifest", str(arguments.one), str(arguments.other))
+    fields = Table("manifest", arguments.one, arguments.other)
     for name, (one, other) in found["manifest"].items():
         fields.add_row(name, _short(one), _short(other))
     console.print(fields)
