@@ -215,6 +215,21 @@ def test_the_check_sees_a_model_whose_padding_is_not_masked(on_torch):
     assert "neighbours" in trouble
 
 
+def test_the_check_sees_values_that_break_only_in_a_crowd():
+    model = stub_model()
+
+    class BreaksInACrowd:
+        info = model.backend.info
+        close = model.backend.close
+
+        def forward(self, batch):
+            values = model.backend.forward(batch)
+            return values if batch.rows == 1 else np.full_like(values, np.nan)
+
+    trouble = run_self_check(dataclasses.replace(model, backend=BreaksInACrowd()))
+    assert trouble == "values of a plain sample are not finite"
+
+
 def test_the_stub_is_the_same_everywhere():
     """Whoever changes these values changes the fingerprint too."""
     model = stub_model()

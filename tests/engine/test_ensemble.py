@@ -213,6 +213,7 @@ def test_windows_are_combined_before_segments_are_averaged():
         {"weights": {"preference": 1e308, "factuality": 1e308}},
         {"aggregation": Aggregation.UNCERTAINTY_WEIGHTED, "penalty": 1e308},
         {"aggregation": Aggregation.UNCERTAINTY_WEIGHTED, "weights": {"factuality": 1e300}},
+        {"uncertainty": True, "weights": {"factuality": 1e200}},  # 1e200 is one, 1e400 is none
     ],
 )
 def test_a_reward_that_overflows_is_an_error_and_no_number(options):

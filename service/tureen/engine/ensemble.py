@@ -69,10 +69,11 @@ def judge(windows: Sequence[np.ndarray], units: Sequence[Unit], plan: Plan) -> J
         windows: W arrays (N, G, H of the backend), finite.
         units: the N units; the first one is the whole response.
     Raises:
-        InvalidRequest: the weights or the penalty are so large that the reward is not finite.
+        InvalidRequest: the weights or the penalty are so large that the reward, a share of it or
+            its spread is not finite.
     """
     values = combine_windows([window[:, :, plan.columns] for window in windows], plan.heads)
-    calibrated = (values - plan.mean) / plan.std  # (N, G, H)
+    calibrated = plan.calibrate(values)  # (N, G, H)
     share = _shares(units, plan.heads)  # (N, H)
     of_heads = (calibrated * share[:, None]).sum(axis=0)  # (G, H)
     with np.errstate(over="ignore", invalid="ignore"):
@@ -80,12 +81,13 @@ def judge(windows: Sequence[np.ndarray], units: Sequence[Unit], plan: Plan) -> J
         members = rewards[1:] if len(rewards) > 1 else rewards  # (M,)
         soup = float(rewards[0])
         reward = aggregate(soup, members, plan.aggregation, plan.penalty)
+        spread = uncertainty(members) if plan.uncertainty else None
         of_segments = calibrated[:, 0] * share * plan.weights  # (N, H)
     finite = np.isfinite(rewards).all() and np.isfinite(of_segments).all()
-    if not (finite and math.isfinite(reward)):
+    if not (finite and math.isfinite(reward) and (spread is None or math.isfinite(spread.std))):
         raise InvalidRequest(
-            f"the reward is {reward} with these weights and this penalty; it must be finite: "
-            "scale them down.",
+            f"the reward is {reward} with these weights and this penalty; it, its segments and its "
+            "spread must be finite: scale them down.",
             field="weights",
         )
     segments = _segments(units, plan.heads, values[:, 0].T.tolist(), of_segments.T.tolist())
@@ -105,7 +107,7 @@ def judge(windows: Sequence[np.ndarray], units: Sequence[Unit], plan: Plan) -> J
         reward=reward,
         heads=_head_scores(values[:, 0], share, of_heads, plan),
         segments=tuple(segments),
-        uncertainty=uncertainty(members) if plan.uncertainty else None,
+        uncertainty=spread,
         members=tuple(members.tolist()) if plan.members else None,
     )
 

@@ -33,6 +33,10 @@ class Plan:
         """Whether the members are looked at."""
         return self.uncertainty or self.members
 
+    def calibrate(self, values: np.ndarray) -> np.ndarray:
+        """c = (v − mean) / std, of raw values (..., H)."""
+        return (values - self.mean) / self.std
+
 
 def make_plan(options: ScoreOptions, heads: Sequence[HeadSpec]) -> Plan:
     """The plan of a request.

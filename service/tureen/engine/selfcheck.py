@@ -12,10 +12,10 @@ import numpy as np
 
 from tureen.contracts import Sample, ScoreOptions
 from tureen.engine.ensemble import judge
-from tureen.engine.plan import make_plan
+from tureen.engine.plan import Plan, make_plan
 from tureen.engine.served import ServedModel
 from tureen.errors import InputTooLong
-from tureen.text.batch import Batch, collate
+from tureen.text.batch import collate
 from tureen.text.encoding import Window
 
 log = logging.getLogger(__name__)
@@ -58,23 +58,23 @@ def run_self_check(model: ServedModel) -> str | None:
     Raises:
         Whatever the backend raises.
     """
-    return _check_invariance(model) or _check_reference(model)
+    plan = make_plan(ScoreOptions(), model.heads)
+    return _check_invariance(model, plan) or _check_reference(model, plan)
 
 
-def _check_invariance(model: ServedModel) -> str | None:
+def _check_invariance(model: ServedModel, plan: Plan) -> str | None:
     windows = windows_of(model)
     crowd = _values(model, windows)
     alone = [_values(model, [window])[0] for window in windows]
     tolerance = INVARIANCE.get(model.backend.info.dtype, INVARIANCE["float32"])
-    mean = np.array([head.calibration.mean for head in model.heads])
-    std = np.array([head.calibration.std for head in model.heads])
     worst = 0.0
     for in_crowd, by_itself in zip(crowd, alone, strict=True):
-        if not np.isfinite(by_itself).all():
+        # Asked of both: max() below would pass over a NaN.
+        if not (np.isfinite(in_crowd).all() and np.isfinite(by_itself).all()):
             return "values of a plain sample are not finite"
-        calibrated = (by_itself - mean) / std  # (N, G, H)
-        error = np.abs(in_crowd - by_itself) / std / np.maximum(1.0, np.abs(calibrated))
-        worst = max(worst, float(error.max()))
+        calibrated = plan.calibrate(by_itself)  # (N, G, H)
+        moved = np.abs(plan.calibrate(in_crowd) - calibrated)
+        worst = max(worst, float((moved / np.maximum(1.0, np.abs(calibrated))).max()))
     log.info("%s: alone against in a crowd %.1e", model.model_id, worst)
     if not worst <= tolerance:
         return (
@@ -84,8 +84,7 @@ def _check_invariance(model: ServedModel) -> str | None:
     return None
 
 
-def _check_reference(model: ServedModel) -> str | None:
-    plan = make_plan(ScoreOptions(), model.heads)
+def _check_reference(model: ServedModel, plan: Plan) -> str | None:
     tolerance = REFERENCE.get(model.backend.info.dtype, REFERENCE["float32"])
     worst = 0.0
     for number, reference in enumerate(model.manifest.reference):
@@ -105,6 +104,5 @@ def _check_reference(model: ServedModel) -> str | None:
 
 def _values(model: ServedModel, windows: list[Window]) -> list[np.ndarray]:
     """(N, G, H) of each window, all in one batch."""
-    batch: Batch = collate(windows, model.pad_id)
-    values = model.backend.forward(batch)
+    values = model.backend.forward(collate(windows, model.pad_id))
     return [rows[: len(window.spans)] for rows, window in zip(values, windows, strict=True)]
