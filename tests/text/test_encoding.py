@@ -1,7 +1,6 @@
 """Token ids are those of transformers; windows and spans are worked out by hand."""
 
 import importlib.util
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -302,21 +301,3 @@ def test_threads_share_an_encoder(encoder):
     with ThreadPoolExecutor(8) as pool:
         encoded = pool.map(lambda sample: pico.encode(sample, ALL), samples)
         assert [one[0].windows[0].input_ids.tolist() for one in encoded] == expected
-
-
-@pytest.mark.bench
-def test_four_responses_with_700_tokens_of_context_take_milliseconds(spec, minilm):
-    """About 2.7 ms on one idle core; the bound leaves room for a busy machine."""
-    sentence = "The quick brown fox jumps over the lazy dog near the river bank. "
-    sample = Sample(
-        prompt="Who painted the Night Watch, and when?",
-        context=(sentence * 50,),
-        responses=tuple(sentence * 7 + str(i) for i in range(4)),
-    )
-    fast = TextEncoder(minilm, spec(max_input_tokens=256, max_windows=8))
-    seconds = []
-    for _ in range(10):
-        start = time.perf_counter()
-        fast.encode(sample, ALL)
-        seconds.append(time.perf_counter() - start)
-    assert min(seconds) < 0.02
