@@ -20,11 +20,11 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, YamlConfigSettingsSource
 
 from tureen.engine.limits import EngineLimits
+from tureen.engine.loading import MODELS_VARIABLE, BackendName, DtypeName
 from tureen.errors import nearest
 from tureen.usage import Parser, UsageError
 
 PREFIX = "TUREEN_"
-READ_ELSEWHERE = {"TUREEN_MODELS"}  # where bare model names are looked up: engine.loading
 _ENGINE = EngineLimits()  # its defaults are the defaults here
 TYPO = 0.8  # difflib ratio from which an unknown environment name counts as a misspelt one
 
@@ -49,7 +49,7 @@ class Config(BaseSettings):
     grpc_port: int = Field(
         default=8081, ge=0, le=65535, description="Port of gRPC; 0 takes a free one."
     )
-    backend: Literal["auto", "torch", "onnx"] = Field(
+    backend: BackendName = Field(
         default="auto",
         description="What runs the model. auto: ONNX Runtime where an up-to-date export lies "
         "beside the weights, else torch.",
@@ -57,7 +57,7 @@ class Config(BaseSettings):
     device: str = Field(
         default="auto", description="auto, cpu, cuda or cuda:N. auto: a GPU where there is one."
     )
-    dtype: Literal["float32", "bfloat16", "float16"] = Field(
+    dtype: DtypeName = Field(
         default="float32",
         description="Number format of the forward pass. The short ones are faster on a GPU and "
         "move rewards in the second decimal.",
@@ -99,7 +99,9 @@ class Config(BaseSettings):
         description="Responses in one request. The client splits larger batches by itself.",
     )
     max_body_bytes: int = Field(
-        default=4 * 2**20, ge=1024, description="Size of one request body or message, uncompressed."
+        default=_ENGINE.max_body_bytes,
+        ge=1024,
+        description="Size of one request body or message, uncompressed.",
     )
     drain_s: float = Field(
         default=30.0,
@@ -113,7 +115,7 @@ class Config(BaseSettings):
         description="Memory for scores already computed, keyed by weights and content. 0: none.",
     )
     tokenization_workers: int = Field(
-        default=_ENGINE.tokenize_threads,
+        default=_ENGINE.tokenization_workers,
         ge=1,
         description="Threads that turn text into tokens; they compete with a model on the CPU.",
     )
@@ -145,7 +147,7 @@ class Config(BaseSettings):
             max_client_batch_size=self.max_client_batch_size,
             max_body_bytes=self.max_body_bytes,
             cache_bytes=self.cache_bytes,
-            tokenize_threads=self.tokenization_workers,
+            tokenization_workers=self.tokenization_workers,
         )
 
     def all_keys(self) -> tuple[str, ...]:
@@ -282,8 +284,7 @@ def _with_file(file: Path | None) -> type[Config]:
 def _refuse_typos(environ: Mapping[str, str]) -> None:
     known = [PREFIX + name.upper() for name in (*Config.model_fields, "config")]
     for name in environ:
-        ours = name in known or name in READ_ELSEWHERE
-        if not name.startswith(PREFIX) or ours:
+        if not name.startswith(PREFIX) or name in known or name == MODELS_VARIABLE:
             continue
         bare = [candidate.removeprefix(PREFIX) for candidate in known]
         close = difflib.get_close_matches(name.removeprefix(PREFIX), bare, n=1, cutoff=TYPO)

@@ -28,7 +28,7 @@ def test_batch_limits_suit_the_device_unless_they_are_given():
     [
         ({"max_batch_tokens": 0}, "max_batch_tokens"),
         ({"max_concurrent_requests": -1}, "max_concurrent_requests"),
-        ({"tokenize_threads": 0}, "tokenize_threads"),
+        ({"tokenization_workers": 0}, "tokenization_workers"),
         ({"cache_bytes": -1}, "cache_bytes"),
         (
             {"max_client_batch_size": 9, "max_concurrent_requests": 8},

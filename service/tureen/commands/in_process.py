@@ -5,18 +5,19 @@ from __future__ import annotations
 import argparse
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import get_args
 
 from tureen.engine.limits import EngineLimits
-from tureen.engine.loading import load_model
+from tureen.engine.loading import BackendName, DtypeName, load_model
 from tureen.engine.scorer import Scorer
 from tureen.engine.served import ServedModel
 from tureen.usage import Parser, UsageError
 
 
 def add_model_options(parser: Parser) -> None:
-    parser.add_argument("--backend", choices=("auto", "torch", "onnx"), default="auto")
+    parser.add_argument("--backend", choices=get_args(BackendName), default="auto")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="float32")
+    parser.add_argument("--dtype", choices=get_args(DtypeName), default="float32")
 
 
 def load(arguments: argparse.Namespace) -> ServedModel:

@@ -11,7 +11,6 @@ from typing import Protocol
 
 import numpy as np
 
-from tureen.model.manifest import Manifest
 from tureen.text.batch import Batch
 
 
@@ -19,8 +18,8 @@ from tureen.text.batch import Batch
 class BackendInfo:
     """What runs where.
 
-    name: "torch", "onnx" or "stub". dtype: of the computation, such as "float32". device: such as
-    "cpu", "cuda:0".
+    name: "torch", "onnx" or "stub". dtype: of the computation, such as "float32".
+    device: such as "cpu", "cuda:0".
     groups: G of the values: the soup, then its M members; 1 when the soup is its only member.
     heads: names along the last axis of the values.
     """
@@ -57,9 +56,3 @@ class Backend(Protocol):
 
 class BatchTooLarge(Exception):
     """The device has no memory for this batch; the worker halves it."""
-
-
-def groups_of(manifest: Manifest) -> int:
-    """G: the soup and its members, or the one checkpoint that is both."""
-    members = len(manifest.ingredients)
-    return 1 + members if members > 1 else 1

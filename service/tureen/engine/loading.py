@@ -16,6 +16,7 @@ from tureen.model.manifest import ModelError
 from tureen.text.encoding import TextEncoder
 
 BackendName = Literal["auto", "torch", "onnx"]
+DtypeName = Literal["float32", "bfloat16", "float16"]
 
 MODELS_VARIABLE: Final = "TUREEN_MODELS"
 """Environment variable: directories that hold model directories, separated like PATH."""
@@ -31,7 +32,7 @@ def load_model(
     *,
     backend: BackendName = "auto",
     device: str = "auto",
-    dtype: str = "float32",
+    dtype: DtypeName = "float32",
     threads: int | None = None,
 ) -> ServedModel:
     """Loads a model so that a `Scorer` can serve it. Blocks for seconds.
@@ -90,7 +91,8 @@ def find_model(model: str | Path) -> str | Path:
             return candidate
     raise ModelError(
         f"no model {name!r}; tried {', '.join(map(str, tried))}. Give a directory, the id "
-        f"of a Hugging Face repository (owner/name), {STUB!r}, or set {MODELS_VARIABLE} to where your models are."
+        f"of a Hugging Face repository (owner/name), {STUB!r}, or set {MODELS_VARIABLE} to where "
+        "your models are."
     )
 
 

@@ -30,8 +30,8 @@ QueueSize = Callable[[Priority], tuple[int, int]]
 class Metrics:
     """One instance a server; its registry is its own, so two servers in one process do not mix."""
 
-    def __init__(self, registry: CollectorRegistry | None = None) -> None:
-        self.registry = registry if registry is not None else CollectorRegistry()
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
 
         def counter(name: str, text: str, *labels: str) -> Counter:
             return Counter(f"tureen_{name}", text, labels, registry=self.registry)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from tureen.engine.backend import BackendInfo, BatchTooLarge, groups_of
+from tureen.engine.backend import BackendInfo, BatchTooLarge
 from tureen.model.manifest import Manifest, ModelError
 from tureen.text.batch import Batch
 
@@ -64,7 +64,7 @@ class OnnxBackend:
             name="onnx",
             dtype="float32",
             device=device,
-            groups=groups_of(manifest),
+            groups=manifest.groups,
             heads=tuple(head.name for head in manifest.heads),
             fingerprint=fingerprint,
         )

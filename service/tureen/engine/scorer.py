@@ -77,7 +77,7 @@ class Scorer:
             raise ValueError(
                 f"default_model is {self.default_model!r}{nearest(self.default_model, ids)}"
             )
-        self._threads = ThreadPoolExecutor(self.limits.tokenize_threads, "tureen-tokenize")
+        self._threads = ThreadPoolExecutor(self.limits.tokenization_workers, "tureen-tokenize")
         cache = ValueCache(self.limits.cache_bytes)
         self._servings = {
             model.model_id: Serving(model, self.limits, cache, self.metrics, self._threads)

@@ -1,8 +1,7 @@
-"""Deterministic values without weights: for tests, demonstrations, and load tests of everything
-around a model.
+"""Deterministic values without weights: for tests, demonstrations and load tests.
 
 A value depends on the tokens of the row and of the unit, and on nothing else: not on padding,
-neighbours, machine.
+neighbours or machine.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tureen.engine.backend import BackendInfo, BatchTooLarge, groups_of
+from tureen.engine.backend import BackendInfo, BatchTooLarge
 from tureen.model.checkpoint import load
 from tureen.model.manifest import ModelError
 from tureen.text.batch import Batch
@@ -48,7 +48,7 @@ class TorchBackend:
             name="torch",
             dtype=dtype,
             device=device,
-            groups=groups_of(loaded.manifest),
+            groups=loaded.manifest.groups,
             heads=tuple(head.name for head in loaded.manifest.heads),
             fingerprint=loaded.fingerprint,
         )

@@ -1,14 +1,13 @@
-"""The scale of a head: calibrated = (value − mean) / std, fitted on a reference set after the soup
-is made.
+"""The scale of a head: calibrated = (value − mean) / std.
 
-Averaging weights changes the scale of the values, so calibrations of the ingredients do not carry
-over.
+It is fitted on a reference set after the soup is made: averaging weights changes the scale of the
+values, so calibrations of the ingredients do not carry over.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from tureen.contracts import Calibration
 
@@ -17,8 +16,8 @@ def fit(values: ArrayLike) -> Calibration:
     """Mean and population standard deviation of a head's values over a reference set.
 
     Args:
-        values: (B,) raw values, one a response (of a segment head the mean over its segments), B
-            >= 2.
+        values: (B,) raw values, B >= 2, one a response (of a segment head the mean over its
+            segments).
     Raises:
         ValueError: fewer than two values, one that is not finite, or all of them equal: no scale.
     """
@@ -39,8 +38,3 @@ def fit(values: ArrayLike) -> Calibration:
             "use a more varied reference set, or train the head."
         )
     return Calibration(mean=float(array.mean()), std=std)
-
-
-def apply(values: ArrayLike, calibration: Calibration) -> NDArray[np.float64]:
-    """(value − mean) / std, of any shape, in float64."""
-    return (np.asarray(values, dtype=np.float64) - calibration.mean) / calibration.std

@@ -69,7 +69,7 @@ async def serve(config: Config) -> int:
         scorer = loading.result()
         ready, reason = admission.ready()
         if ready:
-            _say(*_card(config, scorer, doors))
+            _say(*_card(admission, scorer, doors))
             _say(f"ready after {time.monotonic() - started:.1f} s on {doors.addresses}")
         else:
             _say(f"NOT READY, and nothing will be scored: {reason}")
@@ -210,12 +210,13 @@ def _loop_factory():
     return uvloop.new_event_loop
 
 
-def _card(config: Config, scorer: Scorer, doors: Doors) -> Iterator[str]:
+def _card(admission: Admission, scorer: Scorer, doors: Doors) -> Iterator[str]:
     info = scorer.model()
     heads = ", ".join(f"{head.name} ({head.granularity})" for head in info.heads)
-    keys = "needed to score" if config.all_keys() else "none: whoever reaches the port may score"
+    open_ = admission.open_to_strangers
+    keys = "none: whoever reaches the port may score" if open_ else "needed to score"
     body = '{"samples":[{"prompt":"What is 2+2?","responses":["4","5"]}]}'
-    key = " -H 'Authorization: Bearer KEY'" if config.all_keys() else ""
+    key = "" if open_ else " -H 'Authorization: Bearer KEY'"
     yield f"Tureen {__version__}"
     yield f"  model    {info.id}, {info.soup}, {info.members} members, {info.fingerprint[:19]}"
     yield f"  heads    {heads}"
