@@ -53,8 +53,8 @@ def _average_of(
             if absent_is_zero:
                 continue
             raise IncompatibleSoup(
-                f"checkpoint {i} has no tensor {name!r}, another has; "
-                "average checkpoints of one architecture.",
+                f"checkpoint {i} has no tensor {name!r}, another has; average checkpoints of one "
+                "architecture.",
                 field=name,
             )
         tensor = state[name]
@@ -64,9 +64,8 @@ def _average_of(
             total = torch.zeros(tensor.shape, dtype=torch.float64)
         if tensor.shape != total.shape:
             raise IncompatibleSoup(
-                f"tensor {name!r} of checkpoint {i} is {tuple(tensor.shape)}, "
-                f"before it {tuple(total.shape)}; "
-                "average checkpoints of one architecture and vocabulary.",
+                f"tensor {name!r} of checkpoint {i} is {tuple(tensor.shape)}, before it "
+                f"{tuple(total.shape)}; average checkpoints of one architecture and vocabulary.",
                 field=name,
             )
         total.add_(tensor, alpha=coefficient)

@@ -1,6 +1,4 @@
-"""Find the pretrained base a model refers to, and make sure that it is that base. Needs no
-torch.
-"""
+"""Find the pretrained base a model refers to, and make sure that it is that one. Needs no torch."""
 
 from __future__ import annotations
 
@@ -32,8 +30,7 @@ def resolve_base(ref: BaseRef) -> Path:
     does not hide a sound wheel.
 
     Raises:
-        ModelError: nothing sound was found; the message lists every place and what is wrong with
-            it.
+        ModelError: nothing sound was found; it lists every place and what is wrong there.
     """
     tried = []
     for place, find in (

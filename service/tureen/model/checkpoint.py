@@ -1,5 +1,6 @@
-"""Save a trained `RewardModel`, load a model directory as the soup it describes. safetensors only,
-no pickle.
+"""Save a trained `RewardModel`, load a model directory as the soup it describes.
+
+safetensors only, no pickle.
 """
 
 from __future__ import annotations
@@ -35,8 +36,9 @@ from tureen.model.storage import (
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """model: forward(input_ids, attention_mask, token_type_ids, span_weights) -> (B, N, G, H)
-    float32.
+    """A model directory in memory.
+
+    model: forward(input_ids, attention_mask, token_type_ids, span_weights) -> (B, N, G, H) float32.
     """
 
     model: RewardModel | SequenceClassifier
@@ -51,14 +53,13 @@ def load(
     device: str | torch.device = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> LoadedModel:
-    """A model directory (or a third party's directory or hub id) in evaluation mode, every file
-    verified.
+    """The model of a directory, in evaluation mode, every file verified.
 
     Args:
+        path: a model directory, or a third party's directory or hub id.
         dtype: of the backbone; the soup is formed in fp32 before, the heads stay fp32 after.
     Raises:
-        ModelError: unknown format, wrong hash, damaged or missing file, unknown or misshapen
-            tensor.
+        ModelError: unknown format, wrong hash, damaged or missing file, unknown or misshapen tensor.
     """
     opened = open_model(path)
     if opened.manifest.kind == "sequence_classifier":
@@ -88,28 +89,24 @@ def save(
 
     Args:
         model: with a single group of heads.
-        manifest: its `ingredients` are ignored and written anew: one, named after the model, with
-            its lineage.
+        manifest: its `ingredients` are written anew: one, named after the model, of its lineage.
         tokenizer_directory: its tokenizer files are copied; needless where the base's serve.
     Returns:
         The manifest as written.
     Raises:
         ModelError: a soup (save its manifest instead), heads that disagree with the manifest, a
-            delta that fp16
-            cannot hold, or a `directory` that is there and is no model.
+            delta that fp16 cannot hold, or a `directory` that is there and is no model.
     """
     directory = Path(directory)
     if model.heads.groups != 1:
         raise ModelError(
-            f"the model has {model.heads.groups} groups of heads: it is a soup, which is stored "
-            "as ingredients "
-            "and coefficients; use soup.make_soup or write_manifest."
+            f"the model has {model.heads.groups} groups of heads: it is a soup, which is stored as "
+            "ingredients and coefficients; use soup.make_soup or write_manifest."
         )
     if model.heads.weight.shape[1] != len(manifest.heads):
         raise ModelError(
             f"the model has {model.heads.weight.shape[1]} heads, its manifest "
-            f"{len(manifest.heads)}; "
-            "describe each head once, in the model's order."
+            f"{len(manifest.heads)}; describe each head once, in the model's order."
         )
     tensors = _backbone_tensors(model, manifest)
     tensors[HEAD_WEIGHT] = model.heads.weight[0].detach().float().cpu().contiguous()
@@ -147,8 +144,7 @@ def _backbone_tensors(model: RewardModel, manifest: Manifest) -> dict[str, Tenso
         if name not in base or base[name].shape != tensor.shape:
             raise ModelError(
                 f"tensor {name!r} {tuple(tensor.shape)} is not in the base {manifest.base.repo} "
-                "like that; "
-                'store the checkpoint with encoding="full".'
+                'like that; store the checkpoint with encoding="full".'
             )
         if torch.equal(base[name], tensor.to(base[name].dtype)):
             continue
@@ -177,8 +173,8 @@ def _form_soup(opened: ModelDirectory, dtype: torch.dtype) -> RewardModel:
                 if name not in parameters or parameters[name].shape != delta.shape:
                     raise ModelError(
                         f"{directory} changes {name!r} {tuple(delta.shape)}, which the base "
-                        f"{manifest.base.repo} "
-                        "does not have like that; the checkpoint belongs to another base."
+                        f"{manifest.base.repo} does not have like that; the checkpoint belongs to "
+                        "another base: name that one."
                     )
                 parameters[name].add_(delta)
         nn.Module.to(backbone, dtype)  # transformers' override is typed wrongly

@@ -1,6 +1,4 @@
-"""Open a model without its weights: what it is, where its tokenizer lies, which weights it will
-have. Needs no torch.
-"""
+"""Open a model without its weights: what it is, and where its tokenizer lies. Needs no torch."""
 
 from __future__ import annotations
 
@@ -22,8 +20,9 @@ EXPORT_RECORD: Final = "export.json"
 
 @dataclass(frozen=True, slots=True)
 class ModelDirectory:
-    """fingerprint: of the model as `manifest` describes it; loading verifies that the files
-    agree.
+    """A model described.
+
+    fingerprint: of the model as `manifest` describes it; loading verifies that the files agree.
     """
 
     directory: Path
@@ -57,8 +56,7 @@ def open_model(path: str | Path) -> ModelDirectory:
 
 
 def current_export(model: ModelDirectory) -> Path | None:
-    """The ONNX file of these very weights, verified by its hash; None where there is none or it is
-    of others.
+    """The ONNX file of these very weights, verified by its hash; None where there is none.
 
     Raises:
         ModelError: the export claims to be of these weights and is damaged.

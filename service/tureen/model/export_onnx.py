@@ -1,8 +1,8 @@
 """Export a model directory to ONNX and measure that both give the same values.
 
-my-model/onnx/model.onnx     fp32; inputs and their order are `RewardModel.forward`'s, output
-"values" my-model/onnx/export.json    of which weights it is, hashes of the files, and the
-parity that was found
+my-model/onnx/
+  model.onnx     fp32; inputs and their order are `RewardModel.forward`'s, output "values"
+  export.json    of which weights it is, hashes of the files, and the parity that was found
 """
 
 from __future__ import annotations
@@ -36,9 +36,7 @@ INPUTS: Final = ("input_ids", "attention_mask", "token_type_ids", "span_weights"
 OUTPUT: Final = "values"
 
 _LENGTHS: Final = ((1,), (7,), (5, 5), (3, 17, 40), (64, 9, 33, 1), (128, 20))
-"""Tokens of the rows of the batches that parity is measured on; the longest row is added to
-these.
-"""
+"""Tokens of the rows of the batches that parity is measured on, but for the longest row."""
 _LONGEST: Final = 512
 _INLINE_BYTES: Final = 1_500_000_000
 """Above this the weights stand beside the graph: protobuf ends at 2 GB."""
@@ -46,8 +44,9 @@ _INLINE_BYTES: Final = 1_500_000_000
 
 @dataclass(frozen=True, slots=True)
 class ParityReport:
-    """max_abs_error: over `values` raw values in `batches` batches, padding and its absence
-    included.
+    """How far ONNX Runtime is from torch.
+
+    max_abs_error: over `values` raw values in `batches` batches, with and without padding.
     """
 
     path: Path
@@ -59,8 +58,9 @@ class ParityReport:
 
 
 def export(directory: str | Path, out: str | Path | None = None) -> ParityReport:
-    """Write `<directory>/onnx`, or `out`, in one step, if ONNX Runtime gives the values that torch
-    gives.
+    """Write `<directory>/onnx`, or `out`, if ONNX Runtime gives the values that torch gives.
+
+    Written in one step, or not at all.
 
     Raises:
         MissingExtra: onnx, onnxscript or onnxruntime is not installed.
@@ -92,8 +92,7 @@ def export(directory: str | Path, out: str | Path | None = None) -> ParityReport
         if not error <= TOLERANCE:  # also when it is not a number
             raise ModelError(
                 f"{loaded.directory} exported to ONNX differs from torch by {error:.3g} in a "
-                "value; "
-                f"{TOLERANCE:g} is allowed. Nothing was written: serve it with torch."
+                f"value; {TOLERANCE:g} is allowed. Nothing was written: serve it with torch."
             )
         record = {
             "fingerprint": report.fingerprint,
@@ -162,8 +161,8 @@ def _contained() -> Iterator[None]:
 def _batch(lengths: tuple[int, ...], config: PretrainedConfig, seed: int) -> tuple[Tensor, ...]:
     """Rows of random tokens that end with the end-of-sequence token, padded on the right.
 
-    Each has three units: the first token, the last, and all. A padding id inside a row would shift the
-    positions of a RoBERTa; a BART reads the only end-of-sequence token of a row.
+    Each has three units: the first token, the last, and all. A padding id inside a row would shift
+    the positions of a RoBERTa; a BART reads the only end-of-sequence token of a row.
     """
     text = config.get_text_config()
     ordinary = torch.tensor(

@@ -41,8 +41,7 @@ def write_atomically(path: Path, text: str) -> None:
 
 @contextlib.contextmanager
 def replacing(directory: Path) -> Iterator[Path]:
-    """A new empty sibling to fill; at the end it takes the place of `directory`, which may exist
-    already.
+    """A new empty sibling to fill; at the end it takes the place of `directory`, if there is one.
 
     An exception inside, a full disk or a crash leaves what was there before, whole. The swap
     itself is one system call where the kernel offers it, else two renames with the first undone if

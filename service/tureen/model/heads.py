@@ -17,8 +17,7 @@ class RewardHeads(nn.Module):
     exactly the mean of its members, and the members cost next to nothing. A single checkpoint has
     one group, G = 1, which is its own member.
 
-    Values are raw logits: nothing squashes them. They are computed in fp32 whatever the backbone's
-    type is.
+    Values are raw logits, nothing squashes them, computed in fp32 whatever the backbone's type.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor) -> None:
@@ -38,8 +37,7 @@ class RewardHeads(nn.Module):
     ) -> RewardHeads:
         """One untrained group: W ~ N(0, 1/(D + 1)), b = 0.
 
-        Stiennon et al. 2020, arXiv:2009.01325; kept by Huang et al. 2024, arXiv:2403.17031, detail
-        12.
+        Stiennon et al. 2020, arXiv:2009.01325; detail 12 of Huang et al. 2024, arXiv:2403.17031.
         """
         weight = torch.randn(1, heads, hidden_size, generator=generator)
         return cls(weight / (hidden_size + 1) ** 0.5, torch.zeros(1, heads))

@@ -1,14 +1,14 @@
-"""`tureen.json`: what a model directory is made of, and how its values become rewards. Needs no
-torch.
+"""`tureen.json`: what a model directory is made of, and how its values become rewards.
 
     my-model/
-      tureen.json                    this file's `Manifest`
-      ingredients/<name>.safetensors one a checkpoint: `backbone.…` tensors, `heads.weight` (H, D),
-      `heads.bias` (H,) config.json                    of the backbone, where the ingredients are
-      stored in full tokenizer.json, …              unless the base's serve
-      onnx/                          optional export
+      tureen.json                      this file's `Manifest`
+      ingredients/<name>.safetensors   one a checkpoint: `backbone.…` tensors,
+                                       `heads.weight` (H, D), `heads.bias` (H,)
+      config.json                      of the backbone, where the ingredients are stored in full
+      tokenizer.json, …                unless the base's serve
+      onnx/                            optional export
 
-The soup is not stored: it is formed from ingredients and coefficients when the model is loaded, so
+Needs no torch. The soup is not stored: it is formed from ingredients and coefficients when the model is loaded, so
 another weighting is nothing but other coefficients in `tureen.json`.
 """
 
@@ -62,8 +62,9 @@ class BaseRef:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeadSpec:
-    """One head. weight: of its calibrated value in the reward. combine: over the windows of a long
-    context.
+    """One head.
+
+    weight: of its calibrated value in the reward. combine: over the windows of a long context.
     """
 
     name: str
@@ -102,9 +103,7 @@ class Ingredient:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReferenceScore:
-    """A sample and the rewards the model gave it, one a response, in fp32 on the machine that
-    stored them.
-    """
+    """A sample and the rewards, one a response, that the model gave it when it was made, in fp32."""
 
     sample: Sample
     rewards: tuple[float, ...]
@@ -139,7 +138,7 @@ class Manifest:
 
     def __post_init__(self) -> None:
         if not self.heads:
-            raise SchemaError("heads is empty; a reward model has at least one head.")
+            raise SchemaError("heads is empty; a reward model has at least one head: describe it.")
         _require_distinct((head.name for head in self.heads), "heads")
         _require_distinct((ingredient.name for ingredient in self.ingredients), "ingredients")
         _require_positive(self.temperature, "temperature")
@@ -147,7 +146,8 @@ class Manifest:
             raise SchemaError('encoding is "delta" without a base; name the base, or store "full".')
         if self.kind == "sequence_classifier" and len(self.ingredients) > 1:
             raise SchemaError(
-                'kind is "sequence_classifier", which cannot be a soup; one ingredient.'
+                f'kind is "sequence_classifier" with {len(self.ingredients)} ingredients; a '
+                "third party's classifier cannot be a soup: give one."
             )
         if self.ingredients:
             check_coefficients(self.coefficients)
@@ -187,8 +187,8 @@ def read_manifest(directory: Path) -> Manifest:
     """The manifest of a model directory.
 
     Raises:
-        ModelError: no `tureen.json`, not JSON, another format version, an unknown key, a value out
-            of range.
+        ModelError: no `tureen.json`, not JSON, another format version, an unknown key, a value
+            out of range.
     """
     path = directory / FILE
     try:
@@ -207,16 +207,14 @@ def read_manifest(directory: Path) -> Manifest:
             )
         manifest = decode(Manifest, data)
         if not manifest.ingredients:
-            raise SchemaError("ingredients is empty; a model has at least one.")
+            raise SchemaError("ingredients is empty; a model has at least one: name it.")
     except ValueError as error:  # json and unicode errors are ValueErrors too
         raise ModelError(f"{path}: {error}") from error
     return manifest
 
 
 def write_manifest(directory: Path, manifest: Manifest) -> None:
-    """Write `tureen.json`, replacing what is there in one step: new calibrations, other
-    coefficients.
-    """
+    """Write `tureen.json`, replacing what is there in one step."""
     check_coefficients(manifest.coefficients)
     data = dataclasses.asdict(manifest)
     text = json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False)
@@ -224,11 +222,11 @@ def write_manifest(directory: Path, manifest: Manifest) -> None:
 
 
 def fingerprint(directory: Path, manifest: Manifest) -> str:
-    """ "sha256:…" over all that decides a score: weights, coefficients, heads, calibration, text,
-    temperature.
+    """ "sha256:…" over all that decides a score.
 
-    The hashes of the weights are those the manifest states; loading verifies them. Files of the
-    directory that shape the computation (config.json, the tokenizer) are hashed here.
+    That is weights, coefficients, heads, calibration, text and temperature. The hashes of the
+    weights are those the manifest states; loading verifies them. Files of the directory that shape
+    the computation (config.json, the tokenizer) are hashed here.
     """
     described = dataclasses.asdict(manifest)
     parts = {key: described[key] for key in ("kind", "encoding", "text", "heads", "temperature")}

@@ -1,5 +1,6 @@
-"""`RewardModel`: a pretrained trunk, pooling by matrix product, linear heads. What is trained is
-what is served.
+"""`RewardModel`: a pretrained trunk, pooling by matrix product, linear heads.
+
+What is trained is what is served.
 """
 
 from __future__ import annotations
@@ -46,8 +47,7 @@ class RewardModel(nn.Module):
         Args:
             input_ids: (B, T) int64. attention_mask: (B, T) int64, 1 where the token counts.
             token_type_ids: (B, T) int64; unused by a backbone that has none.
-            span_weights: (B, N, T) float32; rows add up to 1, or are all 0 for a unit that is
-                padding.
+            span_weights: (B, N, T) float32; rows add up to 1, or are 0 for a unit that is padding.
         Returns:
             (B, N, G, H) float32 raw values; group 0 is the soup.
         """
@@ -62,9 +62,7 @@ class RewardModel(nn.Module):
 
 
 def takes_token_types(model: nn.Module, config: PretrainedConfig) -> bool:
-    """Whether zeros as token types mean the first text, not something else: GPT-2 embeds them as
-    words.
-    """
+    """Whether zeros as token types mean the first text: GPT-2 embeds them as words."""
     accepts = "token_type_ids" in inspect.signature(model.forward).parameters
     return accepts and getattr(config, "type_vocab_size", 0) > 0
 
@@ -82,8 +80,8 @@ def load_backbone(
         state: tensors to use, named as in `backbone.state_dict()`; taken over, not copied, where
             the type agrees.
     Raises:
-        ModelError: an architecture without a trunk in transformers, missing or misshapen tensors,
-            a damaged file.
+        ModelError: an architecture without a trunk in transformers, missing or misshapen
+            tensors, a damaged file.
     """
     config = load_config(directory)
     kind = MODEL_MAPPING.get(type(config), None)
@@ -153,9 +151,7 @@ def load_pretrained(
 
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
-    """transformers prints a progress bar and a report of every key it skips; we look at the keys
-    ourselves.
-    """
+    """No progress bar and no report of skipped keys: we look at the keys ourselves."""
     verbosity = transformers_logging.get_verbosity()
     bars = transformers_logging.is_progress_bar_enabled()
     transformers_logging.set_verbosity_error()

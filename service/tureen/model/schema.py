@@ -1,5 +1,6 @@
-"""Dataclasses from JSON, strictly: an unknown key, a missing one or a wrong type is an error with
-its path.
+"""Dataclasses from JSON, strictly.
+
+An unknown key, a missing one or a wrong type is an error with its path.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ class SchemaError(ValueError):
 def decode(kind: Any, data: object, path: str = "") -> Any:
     """`data` (as `json.loads` gives it) as an instance of the type `kind`.
 
-    Knows what the contracts use: dataclasses, str, int, float, bool, enums of strings, Literal, `X
-    | None`, `tuple[X, ...]`, `tuple[X, Y]`, `dict[str, X]` and Any. Numbers are finite; true is
+    Knows what the contracts use: dataclasses, str, int, float, bool, enums of strings, Literal,
+    `X | None`, `tuple[X, ...]`, `tuple[X, Y]`, `dict[str, X]` and Any. Numbers are finite; true is
     not 1; 1 is a float.
 
     Raises:

@@ -1,6 +1,4 @@
-"""Run a third party's `AutoModelForSequenceClassification` behind the forward signature of
-`RewardModel`.
-"""
+"""A third party's `AutoModelForSequenceClassification`, called like a `RewardModel`."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ from torch import Tensor
 from tureen.contracts import Calibration
 from tureen.errors import IncompatibleSoup
 from tureen.model import checkpoint
-from tureen.model.averaging import average, check_count
+from tureen.model.averaging import check_count
 from tureen.model.base import resolve_base
 from tureen.model.directory import ModelDirectory, open_model
 from tureen.model.files import replacing, sha256_file
@@ -49,8 +49,6 @@ from tureen.model.storage import (
     verify_ingredient,
 )
 
-__all__ = ["average", "diff", "inspect", "make_soup"]
-
 _INCIDENTAL: Final = frozenset(
     {"_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version", "use_cache"}
 )
@@ -64,8 +62,7 @@ def make_soup(
     recipe: str,
     force: bool = False,
 ) -> Manifest:
-    """A model directory whose ingredients are those of `directories`, which may be soups
-    themselves.
+    """A model directory of the ingredients of `directories`, which may be soups themselves.
 
     The calibrations and the temperature become the weighted means of the ingredients': right for
     identical ingredients, a start for others. They are marked as not fitted; fit them anew.
@@ -78,8 +75,7 @@ def make_soup(
     Raises:
         ValueError: no directories, or coefficients that are no convex combination.
         ModelError: a directory that is no sound Tureen model.
-        IncompatibleSoup: they differ in ancestor, architecture, heads, text or shapes; it says
-            where.
+        IncompatibleSoup: they differ in ancestor, architecture, heads, text or shapes.
     """
     if not directories:
         raise ValueError("no ingredients were given; a soup needs at least one model directory.")
@@ -233,9 +229,7 @@ def _soup_state(loaded: checkpoint.LoadedModel) -> dict[str, Tensor]:
 
 
 def _layer(name: str) -> str:
-    """ "backbone.encoder.layer.3.output.dense.weight" -> "backbone.encoder.layer.3"; else the
-    first two parts.
-    """
+    """The name up to its first number, as in "backbone.encoder.layer.3", else two parts of it."""
     parts = name.split(".")
     for i, part in enumerate(parts):
         if part.isdecimal():
@@ -323,9 +317,7 @@ def _difference(trait: str, one: Any, other: Any) -> tuple[str, str, str]:
 
 
 def _require_same_shapes(directory: Path, ingredients: Sequence[Ingredient]) -> None:
-    """Tensors of one name have one shape; which names there are is checked where they are
-    averaged.
-    """
+    """Tensors of one name have one shape; their names are compared where they are averaged."""
     known: dict[str, tuple[tuple[int, ...], str]] = {}
     for ingredient in ingredients:
         for name, shape in StoredTensors(directory / ingredient.file).shapes().items():

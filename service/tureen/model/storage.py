@@ -1,6 +1,4 @@
-"""The files inside a model directory: ingredients read tensor by tensor and verified, tokenizers
-copied.
-"""
+"""The files inside a model directory: ingredients read and verified, tokenizers copied."""
 
 from __future__ import annotations
 
@@ -71,16 +69,13 @@ def verify_ingredient(directory: Path, ingredient: Ingredient) -> Path:
 
 
 def refuse_foreign(directory: Path, marker: str = FILE) -> None:
-    """Raise unless `directory` may be replaced: it is absent, empty, or ours by its `marker`
-    file.
-    """
+    """Raise unless `directory` may be replaced: it is absent, empty, or has our `marker` file."""
     if not directory.exists() or (directory / marker).is_file():
         return
     if not directory.is_dir() or any(directory.iterdir()):
         raise ModelError(
             f"{directory} is there, without a {marker}: it is not Tureen's and will not be "
-            "replaced. "
-            "Give another path."
+            "replaced. Give another path."
         )
 
 

@@ -1,5 +1,4 @@
-"""Reward models of others: what a directory or hub id with an `AutoModelForSequenceClassification`
-is as a `Manifest`.
+"""Reward models of others: an `AutoModelForSequenceClassification` described by a `Manifest`.
 
 Only the description; `sequence_classifier` runs them. Needs no torch.
 """
@@ -12,12 +11,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from tureen.contracts import Granularity
+from tureen.model.base import WEIGHTS
 from tureen.model.files import sha256_file
 from tureen.model.manifest import TOKENIZER_FILES, HeadSpec, Ingredient, Manifest, ModelError
 from tureen.model.schema import SchemaError
 from tureen.text.template import TextSpec
 
-_WEIGHTS: Final = "model.safetensors"
 _INDEX: Final = "model.safetensors.index.json"
 _OFFSET_POSITIONS: Final = frozenset(
     {
@@ -31,7 +30,6 @@ _OFFSET_POSITIONS: Final = frozenset(
     }
 )
 """Types whose positions start behind the padding id, so that many of them are not for tokens."""
-
 
 _NO_LIMIT: Final = 10**9
 """transformers writes 10^30 for a tokenizer that does not know."""
@@ -119,8 +117,8 @@ def _heads(directory: Path, config: dict[str, Any]) -> tuple[HeadSpec, ...]:
 
 def find_weights(directory: Path) -> tuple[str, str]:
     """Name of the file that leads to the weights, and one hash over all of them."""
-    if (directory / _WEIGHTS).is_file():
-        return _WEIGHTS, sha256_file(directory / _WEIGHTS)
+    if (directory / WEIGHTS).is_file():
+        return WEIGHTS, sha256_file(directory / WEIGHTS)
     index = _read_json(directory / _INDEX)
     if index is not None:
         digest = hashlib.sha256()
@@ -136,10 +134,9 @@ def find_weights(directory: Path) -> tuple[str, str]:
     if pickled:
         raise ModelError(
             f"{directory} has its weights only as a pickle ({pickled[0]}), which could run "
-            "anything; "
-            "save them as safetensors: model.save_pretrained(directory)."
+            "anything; save them as safetensors: model.save_pretrained(directory)."
         )
-    raise ModelError(f"{directory} has no weights; {_WEIGHTS} is needed.")
+    raise ModelError(f"{directory} has no weights; {WEIGHTS} is needed: fetch the model again.")
 
 
 def _refuse_adapter(directory: Path) -> None:
