@@ -216,7 +216,9 @@ class ScoreResponse:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RankResponse:
-    """ranking: indices of the responses, best first (ties in the order given).
+    """The responses to one prompt, compared.
+
+    ranking: indices of the responses, best first (ties in the order given).
     win_probability: (K, K); [i][j] is σ((rewardᵢ − rewardⱼ) / temperature), ½ on the diagonal.
     """
 
@@ -262,6 +264,7 @@ class Limits:
     max_input_tokens: of one window. max_windows: windows over the context a response may need.
     max_batch_tokens, max_batch_requests: of one device batch, padding included.
     max_concurrent_requests: responses in flight. max_client_batch_size: responses in one request.
+    max_body_bytes: of one request body or message, uncompressed.
     """
 
     max_input_tokens: int

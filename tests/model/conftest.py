@@ -29,8 +29,9 @@ def member_directories(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 @pytest.fixture(scope="session")
 def values_of() -> Callable[..., Tensor]:
-    """Values of rows of token ids, padded on the right, with two units each: the first token,
-    all.
+    """Values of rows of token ids, padded on the right, with two units each.
+
+    The first unit is the first token, the second all of them.
     """
 
     def run(model: nn.Module, rows: list[list[int]]) -> Tensor:

@@ -96,9 +96,7 @@ def test_autocast_does_not_reach_the_heads(reward_directory: Path):
 def test_loading_a_trunk_is_silent(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ):
-    """The classifier's head and pooler are keys a trunk has no use for; transformers would report
-    them.
-    """
+    """transformers would report a classifier's head and pooler, which a trunk has no use for."""
     directory = pico.bert_classifier(tmp_path / "c")
     capfd.readouterr()
     with caplog.at_level(logging.DEBUG):

@@ -1,5 +1,7 @@
-"""Whatever is sent, the answer is the right code of the table, at both doors; the server goes on, and has
-counted it once."""
+"""Whatever is sent, the answer is the right code of the table, at both doors.
+
+The server goes on, and has counted it once.
+"""
 
 import json
 import math

@@ -1,5 +1,7 @@
-"""What happens when there is too much, too late, or nobody left to tell. The stub's device is held back by a
-gate, so that each moment can be brought about instead of waited for."""
+"""What happens when there is too much, too late, or nobody left to tell.
+
+The stub's device is held back by a gate: each moment is brought about instead of waited for.
+"""
 
 import json
 import socket

@@ -132,9 +132,11 @@ class Ledger:
         self._settled = 0
 
     def open(self) -> list[Piece]:
-        """The pieces to ask (again): unanswered, failed for a passing reason, refused in company
-        (a call names only the first error), or scored by weights that have been replaced
-        meanwhile."""
+        """The pieces to ask, or to ask again.
+
+        Those are unanswered, failed for a passing reason, refused in company (a call names only the
+        first error), or scored by weights that have been replaced meanwhile.
+        """
         return [piece for piece in self.pieces if self._is_open(piece.number)]
 
     def _is_open(self, number: int) -> bool:

@@ -91,12 +91,11 @@ class SyncSurface(Surface):
     def stream(
         self, samples: Iterable[Sample], *, in_flight: int = IN_FLIGHT, **options: Unpack[Options]
     ) -> Generator[Indexed, None, None]:
-        """(index of the sample, its result) as they finish, in any order; `timeout_s` holds for
-        each sample.
+        """(index of the sample, its result) as they finish, in any order.
 
-        `samples` is read in the caller's thread, at most `in_flight` ahead of the results. Errors
-        of samples stand in their results; those that would meet every sample (no service, no
-        permission) are raised.
+        `timeout_s` holds for each sample. `samples` is read in the caller's thread, at most
+        `in_flight` ahead of the results. Errors of samples stand in their results; those that would
+        meet every sample (no service, no permission) are raised.
         """
         known = stream_options(in_flight, options)
         self._run(self._flow.learn(), self._call)

@@ -15,8 +15,11 @@ MIN_CONTEXT_TOKENS: Final = 32
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """prompt_cut: tokens cut from the start of the prompt. slices: (start, end) tokens of the
-    context, one a window; a single empty slice where there is no context."""
+    """What the windows of a row hold.
+
+    prompt_cut: tokens cut from the start of the prompt. slices: (start, end) tokens of the context,
+    one a window; a single empty slice where there is no context.
+    """
 
     prompt_cut: int
     slices: tuple[tuple[int, int], ...]
