@@ -6,7 +6,7 @@ from engine_fakes import Delivered, FakeBackend, echo, entry, model_metrics, win
 
 from tureen.engine.backend import BatchTooLarge
 from tureen.engine.metrics import Metrics
-from tureen.engine.runner import Outcome, Runner
+from tureen.engine.runner import BatchOutcome, Runner
 from tureen.errors import BackendFailure, DeadlineExceeded
 
 POISON = 13
@@ -58,7 +58,7 @@ def test_a_good_batch_is_one_pass_and_one_delivery():
     entries = [entry(token, length=token) for token in (1, 2, 3)]
     deliveries = []
     runner = Runner(FakeBackend(), deliveries.append, Budget().shrink, model_metrics(), pad_id=0)
-    assert runner.run(entries, runner.collate(entries)) is Outcome.SERVED
+    assert runner.run(entries, runner.collate(entries)) is BatchOutcome.SERVED
     assert deliveries == [entries]
     assert values_of(entries) == [1.0, 2.0, 3.0]
     assert runner.tokens_per_s is not None
@@ -82,7 +82,7 @@ def test_a_poisoned_entry_fails_alone(script, place):
     tokens[place] = POISON
     entries = [entry(token) for token in tokens]
     outcome, backend, delivered = run(script, entries)
-    assert outcome is Outcome.SERVED
+    assert outcome is BatchOutcome.SERVED
     assert sorted(map(id, delivered.entries)) == sorted(map(id, entries))
     for one, token in zip(entries, tokens, strict=True):
         if token == POISON:
@@ -109,14 +109,14 @@ def test_padding_may_be_anything():
     entries = [entry(1), entry(2)]
     entries[1].window = window(2, units=3)
     outcome, backend, _ = run(nan_in_padding, entries)
-    assert outcome is Outcome.SERVED
+    assert outcome is BatchOutcome.SERVED
     assert len(backend.seen) == 1
 
 
 def test_the_message_names_what_happened_and_no_content():
     entries = [entry(POISON)]
     outcome, _, _ = run(raise_on_poison, entries)
-    assert outcome is Outcome.FAILED
+    assert outcome is BatchOutcome.FAILED
     message = str(entries[0].error)
     assert "RuntimeError" in message
     assert "4 tokens" in message
@@ -126,7 +126,7 @@ def test_the_message_names_what_happened_and_no_content():
 def test_a_wrong_shape_is_a_failure():
     entries = [entry(1)]
     outcome, _, _ = run(lambda batch: echo(batch)[:, :, :, 0], entries)
-    assert outcome is Outcome.FAILED
+    assert outcome is BatchOutcome.FAILED
     assert isinstance(entries[0].error, BackendFailure)
 
 
@@ -139,7 +139,7 @@ def test_out_of_memory_halves_the_batch_and_the_budget_for_good():
     budget, metrics = Budget(), Metrics()
     entries = [entry(token, length=10) for token in range(1, 9)]
     outcome, backend, _ = run(at_most_two_rows, entries, budget, metrics)
-    assert outcome is Outcome.SERVED
+    assert outcome is BatchOutcome.SERVED
     assert values_of(entries) == list(range(1, 9))
     assert [len(rows) for rows in backend.seen] == [8, 4, 2, 2, 4, 2, 2]
     assert budget.tokens[-1] == 20  # 2 rows of 10
@@ -154,7 +154,7 @@ def test_a_single_row_that_is_too_large_fails_alone():
 
     entries = [entry(1, length=5), entry(2, length=6), entry(3, length=5)]
     outcome, _, _ = run(short_rows_only, entries)
-    assert outcome is Outcome.SERVED
+    assert outcome is BatchOutcome.SERVED
     assert values_of(entries) == [1.0, None, 3.0]
     assert "out of memory" in str(entries[1].error)
 
@@ -163,7 +163,7 @@ def test_who_has_left_or_is_late_never_reaches_the_device():
     left, late, here = entry(1), entry(2, deadline_ns=0), entry(3)
     left.abandoned = True
     outcome, backend, delivered = run(echo, [left, late, here])
-    assert outcome is Outcome.SERVED
+    assert outcome is BatchOutcome.SERVED
     assert backend.seen == [[3]]
     assert delivered.entries == [late, here]
     assert isinstance(late.error, DeadlineExceeded)
@@ -174,7 +174,7 @@ def test_a_batch_that_nobody_waits_for_is_not_run():
     left = entry(1)
     left.abandoned = True
     outcome, backend, _ = run(echo, [left])
-    assert outcome is Outcome.EMPTY
+    assert outcome is BatchOutcome.EMPTY
     assert backend.seen == []
 
 

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tureen.contracts import Truncate
-from tureen.text.windows import Plan, TooLong, pack, plan
+from tureen.text.windows import TooLong, WindowPlan, pack, plan_windows
 
 NEVER, CONTEXT, PROMPT = Truncate.NEVER, Truncate.CONTEXT, Truncate.PROMPT
 
@@ -38,7 +38,7 @@ def test_more_room_never_needs_more_windows(context_tokens, sentence_starts, roo
 
 
 def planned(fixed, prompt, context, truncate, *, limit=100, windows=1, sentence=10):
-    return plan(
+    return plan_windows(
         fixed_tokens=fixed,
         prompt_tokens=prompt,
         context_tokens=context,
@@ -51,8 +51,8 @@ def planned(fixed, prompt, context, truncate, *, limit=100, windows=1, sentence=
 
 @pytest.mark.parametrize("truncate", Truncate)
 def test_what_fits_is_left_alone(truncate):
-    assert planned(60, 20, 40, truncate) == Plan(0, ((0, 40),))
-    assert planned(100, 20, 0, truncate) == Plan(0, ((0, 0),))
+    assert planned(60, 20, 40, truncate) == WindowPlan(0, ((0, 40),))
+    assert planned(100, 20, 0, truncate) == WindowPlan(0, ((0, 0),))
 
 
 @pytest.mark.parametrize(
@@ -60,22 +60,22 @@ def test_what_fits_is_left_alone(truncate):
     [
         # 45 tokens of room hold 4 sentences of 10.
         ((55, 20, 75, NEVER), TooLong(2, 1, over_windows=True)),
-        ((55, 20, 75, CONTEXT), Plan(0, ((0, 40),))),
+        ((55, 20, 75, CONTEXT), WindowPlan(0, ((0, 40),))),
         # 75 tokens need 30 more of room.
-        ((55, 40, 75, PROMPT), Plan(30, ((0, 75),))),
+        ((55, 40, 75, PROMPT), WindowPlan(30, ((0, 75),))),
         # But one token of the prompt stays: 29 of 30 do not do.
         ((55, 30, 75, PROMPT), TooLong(2, 1, over_windows=True)),
         # 20 tokens of room for 40 of context, where 32 are the least.
         ((80, 20, 40, NEVER), TooLong(112, 100, over_windows=False)),
         ((80, 20, 40, CONTEXT), TooLong(112, 100, over_windows=False)),
-        ((80, 30, 40, PROMPT), Plan(20, ((0, 40),))),
+        ((80, 30, 40, PROMPT), WindowPlan(20, ((0, 40),))),
         # All of a shorter context must have room.
         ((80, 20, 21, NEVER), TooLong(101, 100, over_windows=False)),
         # No context: prompt and response alone are too long.
         ((101, 20, 0, NEVER), TooLong(101, 100, over_windows=False)),
         ((101, 20, 0, CONTEXT), TooLong(101, 100, over_windows=False)),
-        ((105, 20, 0, PROMPT), Plan(5, ((0, 0),))),
-        ((119, 20, 0, PROMPT), Plan(19, ((0, 0),))),
+        ((105, 20, 0, PROMPT), WindowPlan(5, ((0, 0),))),
+        ((119, 20, 0, PROMPT), WindowPlan(19, ((0, 0),))),
         ((120, 20, 0, PROMPT), TooLong(120, 100, over_windows=False)),
         ((101, 0, 0, PROMPT), TooLong(101, 100, over_windows=False)),
     ],
@@ -85,10 +85,10 @@ def test_one_window(arguments, expected):
 
 
 def test_several_windows():
-    assert planned(55, 20, 75, NEVER, windows=2) == Plan(0, ((0, 40), (40, 75)))
-    assert planned(55, 20, 95, CONTEXT, windows=2) == Plan(0, ((0, 40), (40, 80)))
+    assert planned(55, 20, 75, NEVER, windows=2) == WindowPlan(0, ((0, 40), (40, 75)))
+    assert planned(55, 20, 95, CONTEXT, windows=2) == WindowPlan(0, ((0, 40), (40, 80)))
     # 95 tokens into 2 windows: 50 + 45, so 5 more tokens of room.
-    assert planned(55, 20, 95, PROMPT, windows=2) == Plan(5, ((0, 50), (50, 95)))
+    assert planned(55, 20, 95, PROMPT, windows=2) == WindowPlan(5, ((0, 50), (50, 95)))
 
 
 @given(st.integers(0, 80), st.integers(0, 150), st.integers(0, 400), st.integers(1, 4))
@@ -97,9 +97,9 @@ def test_a_prompt_loses_no_more_than_it_must(prompt, rest, context, windows):
     fixed = prompt + rest
     outcome = planned(fixed, prompt, context, PROMPT, windows=windows)
     without_cut = planned(fixed, prompt, context, NEVER, windows=windows)
-    if isinstance(without_cut, Plan):
+    if isinstance(without_cut, WindowPlan):
         assert outcome == without_cut
-    elif isinstance(outcome, Plan):
+    elif isinstance(outcome, WindowPlan):
         cut = outcome.prompt_cut
         assert 0 < cut < prompt
         assert len(outcome.slices) <= windows

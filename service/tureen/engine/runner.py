@@ -34,7 +34,7 @@ _NEWEST_SHARE = 0.2  # of the last batch in the moving average of the speed
 _Part = tuple[list[Entry], Batch | None]
 
 
-class Outcome(enum.Enum):
+class BatchOutcome(enum.Enum):
     """SERVED at least one entry, FAILED all that were tried, EMPTY: nobody waited any more."""
 
     SERVED = enum.auto()
@@ -68,14 +68,14 @@ class Runner:
     def collate(self, entries: Sequence[Entry]) -> Batch:
         return collate([entry.window for entry in entries], self._pad_id)
 
-    def run(self, entries: list[Entry], batch: Batch | None) -> Outcome:
+    def run(self, entries: list[Entry], batch: Batch | None) -> BatchOutcome:
         """Runs entries until each is resolved.
 
         Args:
             batch: of exactly these entries, or None to collate them here.
         """
         parts: list[_Part] = [(entries, batch)]
-        outcome = Outcome.EMPTY
+        outcome = BatchOutcome.EMPTY
         while parts:
             some, prepared = parts.pop()
             living = self._living(some)
@@ -84,9 +84,9 @@ class Runner:
             retry, served = self._attempt(living, prepared if len(living) == len(some) else None)
             parts += retry
             if served:
-                outcome = Outcome.SERVED
-            elif outcome is Outcome.EMPTY:
-                outcome = Outcome.FAILED
+                outcome = BatchOutcome.SERVED
+            elif outcome is BatchOutcome.EMPTY:
+                outcome = BatchOutcome.FAILED
         return outcome
 
     def fail(self, entries: Sequence[Entry], error: TureenError) -> None:

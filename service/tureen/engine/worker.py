@@ -24,7 +24,7 @@ from tureen.contracts import Priority
 from tureen.engine.backend import Backend
 from tureen.engine.metrics import ModelMetrics
 from tureen.engine.queue import Entry, Queue
-from tureen.engine.runner import Deliver, Outcome, Runner
+from tureen.engine.runner import BatchOutcome, Deliver, Runner
 from tureen.errors import BackendFailure, Overloaded, TureenError
 from tureen.text.batch import Batch
 
@@ -175,9 +175,9 @@ class Worker:
             return True
         self._runner.expire(prepared.expired)
         outcome = self._runner.run(prepared.entries, prepared.batch)
-        if outcome is Outcome.SERVED:
+        if outcome is BatchOutcome.SERVED:
             self._judge(None)
-        elif outcome is Outcome.FAILED:
+        elif outcome is BatchOutcome.FAILED:
             self._judge("nothing of the last batch could be scored")
         return True
 

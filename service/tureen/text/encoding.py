@@ -24,7 +24,7 @@ from tureen.text.layout import Layout, Tokens, private_backend, tokenize
 from tureen.text.segments import Span, segment
 from tureen.text.template import Rendered, TextSpec
 from tureen.text.validation import validate
-from tureen.text.windows import Plan, TooLong, plan
+from tureen.text.windows import TooLong, WindowPlan, plan_windows
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -150,7 +150,7 @@ class TextEncoder:
         rows = cache(lambda attempt: self._rows(attempts[attempt].sample()))
         sentences = cache(lambda: template.context_sentences(sample, self.spec.template))
 
-        def planned(attempt: int, index: int) -> Plan | TooLong:
+        def planned(attempt: int, index: int) -> WindowPlan | TooLong:
             return self._plan(rows(attempt)[index], sentences, attempts[attempt].truncate)
 
         encoded = []
@@ -216,8 +216,8 @@ class TextEncoder:
 
     def _plan(
         self, row: _Row, sentences: Callable[[], list[int]], truncate: Truncate
-    ) -> Plan | TooLong:
-        return plan(
+    ) -> WindowPlan | TooLong:
+        return plan_windows(
             fixed_tokens=len(row.input_ids) - len(row.context_keys),
             prompt_tokens=row.prompt.end - row.prompt.start,
             context_tokens=len(row.context_keys),
@@ -258,12 +258,14 @@ class _Attempt(NamedTuple):
     truncate: Truncate
 
 
-def _first_that_fits(attempts: int, planned: Callable[[int], Plan | TooLong]) -> int:
+def _first_that_fits(attempts: int, planned: Callable[[int], WindowPlan | TooLong]) -> int:
     """The first attempt with a plan (the more is dropped, the better it fits), else the last."""
-    if attempts == 1 or isinstance(planned(0), Plan):
+    if attempts == 1 or isinstance(planned(0), WindowPlan):
         return 0
     between = range(1, attempts - 1)
-    return 1 + bisect_left(between, True, key=lambda attempt: isinstance(planned(attempt), Plan))
+    return 1 + bisect_left(
+        between, True, key=lambda attempt: isinstance(planned(attempt), WindowPlan)
+    )
 
 
 def _without_token(index: int) -> InvalidRequest:
@@ -280,7 +282,7 @@ def _encoded(
     row: _Row,
     response: str,
     granularities: Collection[Granularity],
-    planned: Plan,
+    planned: WindowPlan,
     dropped: int,
     spec: TextSpec,
 ) -> EncodedResponse:

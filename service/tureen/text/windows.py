@@ -14,7 +14,7 @@ MIN_CONTEXT_TOKENS: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class WindowPlan:
     """What the windows of a row hold.
 
     prompt_cut: tokens cut from the start of the prompt. slices: (start, end) tokens of the context,
@@ -53,7 +53,7 @@ def pack(context_tokens: int, sentence_starts: Sequence[int], room: int) -> list
     return slices
 
 
-def plan(
+def plan_windows(
     *,
     fixed_tokens: int,
     prompt_tokens: int,
@@ -62,7 +62,7 @@ def plan(
     max_input_tokens: int,
     max_windows: int,
     truncate: Truncate,
-) -> Plan | TooLong:
+) -> WindowPlan | TooLong:
     """How a row becomes windows.
 
     Under Truncate.PROMPT the prompt loses as little as will do and the context nothing; under
@@ -82,7 +82,7 @@ def plan(
     if prompt_cut > cuttable:
         return TooLong(fixed_tokens + needed_room, max_input_tokens, over_windows=False)
     if not context_tokens:
-        return Plan(prompt_cut, ((0, 0),))
+        return WindowPlan(prompt_cut, ((0, 0),))
 
     def packed(cut: int) -> list[tuple[int, int]]:
         if context_tokens <= room + cut:
@@ -91,10 +91,10 @@ def plan(
 
     if len(slices := packed(prompt_cut)) > max_windows:
         if truncate is Truncate.CONTEXT:
-            return Plan(0, tuple(slices[:max_windows]))
+            return WindowPlan(0, tuple(slices[:max_windows]))
         if len(fewest := packed(cuttable)) > max_windows:
             return TooLong(len(fewest), max_windows, over_windows=True)
         cuts = range(prompt_cut, cuttable + 1)
         prompt_cut = cuts[bisect_left(cuts, -max_windows, key=lambda cut: -len(packed(cut)))]
         slices = packed(prompt_cut)
-    return Plan(prompt_cut, tuple(slices))
+    return WindowPlan(prompt_cut, tuple(slices))
