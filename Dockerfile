@@ -1,6 +1,7 @@
 # syntax=docker/dockerfile:1
-# docker build --target cpu -t tureen:cpu .        docker run -p 8080:8080 -p 8081:8081 tureen:cpu
-# docker build --target cuda -t tureen:cuda .      docker run --gpus all -p 8080:8080 -p 8081:8081 tureen:cuda
+# docker build --target cpu -t tureen .     docker run -p 8080:8080 -p 8081:8081 -e TUREEN_API_KEY=secret tureen
+# docker build --target cuda -t tureen .    the same with: docker run --gpus all
+# It listens on every address of the container, so it wants a key, or -e TUREEN_INSECURE_NO_KEY=true.
 ARG PYTHON=3.12
 
 FROM python:${PYTHON}-slim AS wheel
@@ -29,6 +30,6 @@ RUN pip install --extra-index-url https://download.pytorch.org/whl/cpu \
 USER tureen
 
 FROM runtime AS cuda
-RUN sed -i '/^torch==/d; /^onnxruntime==/d' /dist/constraints.txt \
- && pip install --constraint /dist/constraints.txt "$(ls /dist/*.whl)[server,torch,onnx-gpu,offline]"
+# PyPI's torch for Linux is built for CUDA; only the index above has one without.
+RUN pip install --constraint /dist/constraints.txt "$(ls /dist/*.whl)[server,torch,onnx-gpu,offline]"
 USER tureen

@@ -59,8 +59,8 @@ class Config(BaseSettings):
     )
     dtype: DtypeName = Field(
         default="float32",
-        description="Number format of the forward pass. The short ones are faster on a GPU and "
-        "move rewards in the second decimal.",
+        description="Number format of the forward pass. The short ones are for a GPU and make "
+        "rewards less exact.",
     )
     api_key: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(),
