@@ -29,15 +29,11 @@ EXTRA_OF = {"onnx": "export", "onnxscript": "export", "onnxruntime": "onnx", "to
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; the exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    name = arguments[0] if arguments else "--help"
-    if name in {"-h", "--help", "help"}:
-        print(_help())
-        return 0
-    if name == "--version":
-        print(f"tureen {__version__}")
-        return 0
     try:
-        return _run(name, arguments[1:])
+        try:
+            return _run(arguments[0] if arguments else "--help", arguments[1:])
+        finally:
+            sys.stdout.flush()  # where a reader that has left can still be met
     except BrokenPipeError:  # whoever read the output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -49,6 +45,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(name: str, arguments: list[str]) -> int:
+    if name in {"-h", "--help", "help"}:
+        print(_help())
+        return 0
+    if name == "--version":
+        print(f"tureen {__version__}")
+        return 0
     if name not in COMMANDS:
         raise UsageError(f"{name!r} is not a command{nearest(name, COMMANDS)}")
     try:

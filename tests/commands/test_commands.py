@@ -1,6 +1,7 @@
 """The commands as they are typed: what they print for people and for programs, and how they fail."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -66,6 +67,19 @@ def test_help_needs_only_the_client(tmp_path: Path):
         assert done.returncode == 2, done.stderr
         assert len(done.stderr.splitlines()) == 1
         assert "pip install 'tureen[" in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["score", "--help"]])
+def test_a_reader_that_leaves_early_is_no_error(arguments: list[str]):
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "tureen.cli", *arguments], stdout=writing, stderr=subprocess.PIPE
+        )
+    finally:
+        os.close(writing)
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_help_imports_nothing_heavy():
