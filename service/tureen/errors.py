@@ -25,12 +25,16 @@ into a number.
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterable
 from typing import ClassVar
 
 from tureen.contracts import ErrorInfo, ScoreResponse
 
 Figure = int | float | str | None
+NAMED = 80  # characters of a name from outside that a message repeats
+CARRIED = 200  # characters of `field` and of `got`: what was sent can be megabytes, and gRPC's
+# metadata, where errors travel, has room for a few thousand bytes
 
 
 class TureenError(Exception):
@@ -52,8 +56,8 @@ class TureenError(Exception):
     ) -> None:
         super().__init__(message)
         self.message = message
-        self.field = field
-        self.got = got
+        self.field = field if field is None else field[:CARRIED]
+        self.got = _carried(got)
         self.limit = limit
         self.retry_after_s = retry_after_s
 
@@ -77,6 +81,17 @@ class TureenError(Exception):
             self.limit,
             self.retry_after_s,
         )
+
+
+def _carried(got: Figure) -> Figure:
+    """What can travel: JSON has no infinity and no NaN, neither door integers above 64 bits."""
+    if isinstance(got, str):
+        return got[:CARRIED]
+    if isinstance(got, float):
+        return got if math.isfinite(got) else str(got)
+    if got is not None and not -(2**63) <= got < 2**63:
+        return _carried(str(got))
+    return got
 
 
 def _rebuild(kind, message, field, got, limit, retry_after_s):
@@ -208,9 +223,14 @@ def failure_of(response: ScoreResponse) -> TureenError | None:
     return None
 
 
+def quoted(name: str) -> str:
+    """A name from outside as a message repeats it: in quotes, and not all of a long one."""
+    return repr(name if len(name) <= NAMED else name[:NAMED] + "…")
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """ "; did you mean 'x'? Known: a, b, c" for the end of a message about an unknown name."""
     names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(name[:NAMED], names, n=1, cutoff=0.5)
     hint = f"; did you mean {close[0]!r}?" if close else "."
     return f"{hint} Known: {', '.join(names)}"

@@ -67,3 +67,22 @@ def test_nearest():
         "; did you mean 'factuality'? Known: factuality, relevance"
     )
     assert errors.nearest("zzz", ["b", "a"]) == ". Known: a, b"
+
+
+@pytest.mark.parametrize(
+    ("got", "carried"),
+    [
+        (10**30, "1" + "0" * 30),
+        (-(2**63), -(2**63)),
+        (float("-inf"), "-inf"),
+        (1e308, 1e308),
+        ("x" * 5000, "x" * errors.CARRIED),
+    ],
+)
+def test_what_cannot_travel_is_told_as_text(got, carried):
+    assert errors.InvalidRequest("m", got=got).got == carried
+
+
+def test_a_long_name_is_not_repeated_whole():
+    assert len(errors.quoted("é" * 5000)) < 100
+    assert errors.nearest("stu" + "b" * 5_000_000, ["stub"]).endswith(". Known: stub")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tureen.contracts import Aggregation, Granularity, ScoreOptions
-from tureen.errors import InvalidRequest, UnknownHead, nearest
+from tureen.errors import NAMED, InvalidRequest, UnknownHead, nearest, quoted
 from tureen.model.manifest import HeadSpec
 
 
@@ -53,7 +53,7 @@ def make_plan(options: ScoreOptions, heads: Sequence[HeadSpec]) -> Plan:
         raise InvalidRequest(
             f"penalty is {options.penalty}; it must be finite and at least 0. Send 0 for no penalty.",
             field="penalty",
-            got=_figure(options.penalty),
+            got=options.penalty,
             limit=0,
         )
     return Plan(
@@ -116,7 +116,7 @@ def _weights(
             raise InvalidRequest(
                 f"weights.{name} is {weight}; a weight must be finite.",
                 field=field,
-                got=_figure(weight),
+                got=weight,
             )
     return [weights.get(head.name, 0.0) for head in chosen]
 
@@ -125,12 +125,7 @@ def _require_known(name: str, heads: Sequence[HeadSpec], field: str) -> None:
     names = [head.name for head in heads]
     if name not in names:
         raise UnknownHead(
-            f"{field} names the head {name!r}, which this model has not{nearest(name, names)}",
+            f"{field[:NAMED]} names the head {quoted(name)}, which this model has not{nearest(name, names)}",
             field=field,
             got=name,
         )
-
-
-def _figure(value: float) -> float | str:
-    """JSON has no infinity and no NaN."""
-    return value if math.isfinite(value) else str(value)
