@@ -149,3 +149,10 @@ def test_a_unit_of_ordinary_text_is_not_cut_again(sentences, granularity):
 
 def test_a_long_text_without_any_mark_is_one_sentence():
     assert len(segment("word " * 20_000, SUB_SENTENCE)) == 1
+
+
+@pytest.mark.parametrize("run", ["\n\n", ",", "!", ',"', "! "])
+def test_time_grows_with_the_length_of_a_run(run):
+    """Of white space and marks; with its square, these would take minutes."""
+    text = "a" + run * 100_000 + "b"
+    assert "".join(pieces(text, Granularity.SUB_SENTENCE)) == text

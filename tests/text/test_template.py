@@ -3,8 +3,9 @@
 import pytest
 from pico_tokenizers import CHAT_TEMPLATE, STRIPPING_CHAT_TEMPLATE, chat
 
-from tureen.contracts import Message, Sample
+from tureen.contracts import Granularity, Message, Sample
 from tureen.errors import InvalidRequest
+from tureen.text.segments import segment
 from tureen.text.template import (
     Rendered,
     TextSpec,
@@ -166,3 +167,16 @@ def test_a_spec_is_checked(wrong, message):
     TextSpec(**right)
     with pytest.raises(ValueError, match=message):
         TextSpec(**(right | wrong))
+
+
+def test_a_long_passage_is_cut_piece_by_piece_where_it_would_be_as_a_whole():
+    passage = "One sentence of a long passage stands here. " * 1000
+    sample = Sample(prompt="p", context=(passage,), responses=("r",))
+    whole = [sentence.start for sentence in segment(passage.strip(), Granularity.SENTENCE)]
+    assert context_sentences(sample, "pair") == whole
+
+
+def test_a_passage_of_open_quotes_takes_no_minutes():
+    sample = Sample(prompt="p", context=("“" * 500_000,), responses=("r",))
+    starts = context_sentences(sample, "pair")
+    assert starts == sorted(set(starts))

@@ -37,10 +37,14 @@ _ARABIC_MARKS = "\u060c\u061b\u061f"
 _WIDE_MARKS = "\u3001\uff0c\uff1b\uff01\uff1f"  # ideographic comma, full-width , ; ! ?
 _CLOSERS = "[\"'\u201d\u2019\u00bb)\\]}\u300d\u300f\u3011\u300b\u3009\uff09\uff3d\uff5d]*"
 # ASCII and Arabic marks end a token only before space (not in 1,000), or after an unspaced script.
+# The group takes a run of them that ends nothing whole, else it would be tried from each of its
+# marks; so "possessive" +.
+_MARKS = rf"[{_ASCII_MARKS}{_ARABIC_MARKS}]++{_CLOSERS}+"
 _SUB_SENTENCE_END = re.compile(
-    rf"[{_ASCII_MARKS}{_ARABIC_MARKS}]+{_CLOSERS}(?=\s)"
+    rf"{_MARKS}(?=\s)"
     rf"|(?:[{_WIDE_MARKS}]|(?<=[{_UNSPACED}])[{_ASCII_MARKS}])"
     rf"[{_WIDE_MARKS}{_ASCII_MARKS}]*{_CLOSERS}"
+    rf"|({_MARKS})"
 )
 _LIST_ITEM = re.compile(r"[\r\n](?=[ \t]*(?:[-*•]|\d{1,3}[.)])[ \t]+\S)")
 _JOINERS = frozenset("\u200b\u200c\u200d\u200e\u200f\u2060\ufeff")
@@ -99,14 +103,15 @@ def _language(text: str) -> str:
 def _tile(text: str, cuts: Iterable[int], start: int = 0, end: int | None = None) -> list[Span]:
     """Spans that tile text[start:end]; each of `cuts` (ascending) moves on to what can be read."""
     end = len(text) if end is None else end
-    first = _readable(text, start, end)
+    moved = _readable(text, start, end)
     edges = [start]
     for cut in cuts:
+        if cut <= moved:  # nothing to read between the two
+            continue
         moved = _readable(text, cut, end)
         if moved >= end:
             break
-        if moved > max(first, edges[-1]):
-            edges.append(moved)
+        edges.append(moved)
     return [Span(*edge) for edge in pairwise([*edges, end])]
 
 
@@ -122,7 +127,8 @@ def _readable(text: str, index: int, end: int) -> int:
 
 
 def _sub_sentences(text: str, sentence: Span) -> list[Span]:
-    marks = list(_SUB_SENTENCE_END.finditer(text, sentence.start, sentence.end))
+    found = _SUB_SENTENCE_END.finditer(text, sentence.start, sentence.end)
+    marks = [mark for mark in found if mark[1] is None]
     if not marks:
         return [sentence]
     edges = [sentence.start, *(mark.end() for mark in marks), sentence.end]
