@@ -5,14 +5,19 @@ The server goes on, and has counted it once.
 
 import json
 import math
+import socket
+import tracemalloc
 from dataclasses import dataclass
 from typing import Any
 
 import httpx2
 import pytest
-from doors import OpenDoors, RawGrpc, http_refusal, open_doors
+from doors import PATIENCE_S, OpenDoors, RawGrpc, http_refusal, open_doors
 
-from tureen.errors import ERRORS
+from tureen.contracts import ScoreRequest
+from tureen.errors import ERRORS, InvalidRequest
+from tureen.transports.json_body import JsonBody
+from tureen.transports.server import MAX_HEAD_BYTES
 from tureen.v1 import reward_pb2 as pb
 
 LONG = "word " * 2000  # 10 000 tokens of the stub, whose windows hold 4 096
@@ -147,6 +152,24 @@ CASES = {
     "too long, never": same("input_too_long", prompt=LONG, truncate="never"),
     "too long, context cannot help": same("input_too_long", prompt=LONG, truncate="context"),
     "too long, prompt cannot help": same("input_too_long", responses=[LONG], truncate="prompt"),
+    "very long names": same("unknown_head", "factuality", heads=["é" * 50_000]),
+    "very long weights": same("unknown_head", "factuality", weights={"😀" * 50_000: 1.0}),
+    "very long model": same("unknown_model", "stub", model="m" * 50_000),
+    "very long field": Case(
+        "invalid_request", body(**{"z" * 50_000: 1}), GOOD + tagged(15, 2, b"\x01a"), "penalty"
+    ),
+    "integer beyond 64 bits": Case(
+        "invalid_request",
+        b'{"samples": [{"prompt": 1%s, "responses": ["b"]}]}' % (b"0" * 40),
+        message(body(offsets=[[[0, 2**31 - 1]], [[0, 1]]])),
+        "a string",
+    ),
+    "samples without responses": Case(
+        "invalid_request",
+        b'{"samples": [%s]}' % b",".join([b'{"responses": []}'] * 5000),
+        tagged(2, 2, b"\x00") * 5000,
+        "max_client_batch_size",
+    ),
     "unknown truncate": Case(
         "invalid_request", body(truncate="contxt"), GOOD + tagged(10, 0, b"\x63"), "context"
     ),
@@ -160,6 +183,7 @@ def test_http(name: str, http: httpx2.Client, doors: OpenDoors):
     assert refusal.code == case.code, refusal.message
     assert refusal.status == ERRORS[case.code].http_status
     assert case.says in refusal.message
+    assert len(refusal.message) < 1000
     if case.field is not None:
         assert refusal.field is not None
         assert refusal.field.endswith(case.field)
@@ -244,6 +268,31 @@ def test_a_wrong_header_is_named(http: httpx2.Client, name: str, value: str):
 def test_a_wrong_priority_is_named_in_grpc(raw: RawGrpc):
     refusal = raw.refusal("Score", GOOD, metadata=[("x-priority", "urgent")])
     assert (refusal.code, refusal.field) == ("invalid_request", "x-priority")
+
+
+def test_a_body_of_wrong_items_is_given_up_at_the_first():
+    """Each of pydantic's complaints takes half a kilobyte; a body has room for millions."""
+    parse = JsonBody(ScoreRequest).parse
+    content = b'{"samples": [%s]}' % b",".join([b"1"] * 100_000)
+    tracemalloc.start()
+    with pytest.raises(InvalidRequest, match=r"samples\[0\] is 1"):
+        parse(content)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2 * 2**20
+
+
+def test_a_head_without_end_is_refused(doors: OpenDoors):
+    with socket.create_connection(("127.0.0.1", doors.http_port), PATIENCE_S) as connection:
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-Long: ")
+        connection.sendall(b"a" * (2 * MAX_HEAD_BYTES))
+        assert connection.recv(100).startswith(b"HTTP/1.1 400 ")
+
+
+def test_a_large_body_is_no_part_of_the_head(http: httpx2.Client):
+    for _ in range(2):  # on one connection
+        response = http.post("/v1/score", content=body() + b" " * (4 * MAX_HEAD_BYTES))
+        assert response.status_code == 200
 
 
 def test_a_chunked_body_is_counted_while_it_comes():

@@ -149,13 +149,36 @@ def test_a_killed_client_frees_its_work(doors: OpenDoors, hang_up, door: str, ro
     assert doors.counts().errors == {}
 
 
+def half_sent(doors: OpenDoors, header: str = "") -> socket.socket:
+    """A connection whose request waits for the rest of its body."""
+    connection = socket.create_connection(("127.0.0.1", doors.http_port), 20)
+    head = f"POST /v1/score HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n{header}"
+    connection.sendall(f"{head}Expect: 100-continue\r\n\r\n".encode())
+    assert connection.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"  # it is being read
+    connection.sendall(b"{")
+    return connection
+
+
 def test_a_client_that_leaves_while_it_sends_is_forgotten(doors: OpenDoors):
-    with socket.create_connection(("127.0.0.1", doors.http_port)) as connection:
-        connection.sendall(b"POST /v1/score HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\n{")
-        wait_until(lambda: doors.admission.in_flight == 1, "the request at the door")
-    wait_until(lambda: doors.admission.in_flight == 0, "the request to be forgotten")
-    assert doors.counts().requests == {("http", "score", "cancelled"): 1}
+    half_sent(doors).close()
+    cancelled = {("http", "score", "cancelled"): 1}
+    wait_until(lambda: doors.counts().requests == cancelled, "the request to be forgotten")
+    assert doors.counts().errors == {}
     assert post(doors, sample()).status_code == 200
+
+
+def test_a_body_that_comes_slowly_holds_nothing(doors: OpenDoors):
+    """Neither a leaving server nor other callers wait for it."""
+    with half_sent(doors):
+        assert doors.admission.in_flight == 0
+        doors.call(doors.admission.drained())
+
+
+def test_the_deadline_holds_while_the_body_comes(doors: OpenDoors):
+    with half_sent(doors, "X-Request-Timeout-Ms: 50\r\n") as connection:
+        assert connection.recv(1000).startswith(b"HTTP/1.1 504 ")
+    assert doors.counts().requests == {("http", "score", "deadline_exceeded"): 1}
+    assert doors.counts().errors == {"deadline_exceeded": 1}
 
 
 def test_a_failing_device_is_an_error_and_never_a_number(doors: OpenDoors, raw: RawGrpc):

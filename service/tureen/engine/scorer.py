@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
 
 from tureen.contracts import (
     ModelInfo,
@@ -39,9 +40,17 @@ from tureen.errors import (
     TureenError,
     UnknownModel,
     nearest,
+    quoted,
 )
 
 _STOP_S = 10.0  # for the batch that is on the device after the time to drain is over
+
+
+class Answerable(Protocol):
+    """A sample, or the message of one."""
+
+    @property
+    def responses(self) -> Sized: ...
 
 
 class Scorer:
@@ -144,9 +153,10 @@ class Scorer:
                 responses, an unknown model, no permits, the deadline, a server that drains or is
                 unfit.
         """
+        count = self.check_size(request.samples)
         serving = self._serving(request.model)
         outcomes, timings = await self._evaluate(
-            serving, request.samples, request, deadline_ns, priority
+            serving, request.samples, count, request, deadline_ns, priority
         )
         results: list[SampleResult] = []
         for sample, outcome in zip(request.samples, outcomes, strict=True):
@@ -171,9 +181,10 @@ class Scorer:
         priority: Priority = Priority.INTERACTIVE,
     ) -> RankResponse:
         """Ranks the responses of one sample; raises what `score` puts in a sample's place."""
+        count = self.check_size((request,))
         serving = self._serving(request.model)
         (outcome,), timings = await self._evaluate(
-            serving, (request,), request, deadline_ns, priority
+            serving, (request,), count, request, deadline_ns, priority
         )
         if isinstance(outcome, TureenError):
             raise outcome
@@ -202,6 +213,7 @@ class Scorer:
         self,
         serving: Serving,
         samples: Sequence[Sample],
+        count: int,
         options: ScoreOptions,
         deadline_ns: int | None,
         lane: Priority,
@@ -212,7 +224,6 @@ class Scorer:
                 "again later.",
                 retry_after_s=serving.wait_hint_s(),
             )
-        count = self._responses(samples)
         try:
             with self._permits.hold(count, serving.wait_hint_s):
                 if deadline_ns is None:
@@ -233,15 +244,22 @@ class Scorer:
             if self._draining and not self._permits.taken:
                 self._drained.set()
 
-    def _responses(self, samples: Sequence[Sample]) -> int:
-        """How many there are, within the limits."""
+    def check_size(self, samples: Sequence[Answerable]) -> int:
+        """How many responses there are, within the limits. Of contracts or of protobuf messages.
+
+        Raises:
+            InvalidRequest: no sample, or more than `max_client_batch_size`; a sample without a
+                response counts as one, because it is answered too.
+        """
         if not samples:
             raise InvalidRequest("samples is empty; send at least one.", field="samples", got=0)
-        count = sum(len(sample.responses) for sample in samples)
         most = self.limits.max_client_batch_size
+        what, count = "samples", len(samples)
+        if count <= most:
+            what, count = "responses", sum(max(1, len(one.responses)) for one in samples)
         if count > most:
             raise InvalidRequest(
-                f"the request has {count} responses; this server takes {most} in one "
+                f"the request has {count} {what}; this server takes {most} in one "
                 "(max_client_batch_size). Split it.",
                 field="samples",
                 got=count,
@@ -254,7 +272,7 @@ class Scorer:
         serving = self._servings.get(name)
         if serving is None:
             raise UnknownModel(
-                f"model {name!r} is not served here{nearest(name, self._servings)}",
+                f"model {quoted(name)} is not served here{nearest(name, self._servings)}",
                 field="model",
                 got=name,
             )

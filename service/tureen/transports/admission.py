@@ -104,18 +104,23 @@ class Admission:
                 "The key that was sent is not one of this server's. Send one that is."
             )
 
-    @contextmanager
-    def admitted(self) -> Iterator[Scorer]:
-        """The scorer, for one request that will be answered whatever happens to the process."""
+    def scorer(self) -> Scorer:
+        """Raises Overloaded while nothing is admitted."""
         if self._closed is not None or self._scorer is None:
             raise Overloaded(
                 f"Not answering now: {self._closed}. Come back in {RETRY_AFTER_S:g} s.",
                 retry_after_s=RETRY_AFTER_S,
             )
+        return self._scorer
+
+    @contextmanager
+    def admitted(self) -> Iterator[Scorer]:
+        """The scorer, for one request that will be answered whatever happens to the process."""
+        scorer = self.scorer()
         self.in_flight += 1
         self._idle.clear()
         try:
-            yield self._scorer
+            yield scorer
         finally:
             self.in_flight -= 1
             if not self.in_flight:

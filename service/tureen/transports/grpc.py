@@ -148,7 +148,7 @@ class RewardService:
             admission = self._admission
             with admission.recorded("grpc", "stream") as record, admission.admitted() as scorer:
                 check_size(len(raw), admission.config.max_body_bytes)
-                request = _read(ScoreRequest, raw)
+                request = _read_score(scorer, raw)
                 response = await _score_named(scorer, request, terms)
                 record.failure(response)
                 return response
@@ -161,7 +161,7 @@ class RewardService:
 
 
 async def _score(scorer: Scorer, raw: bytes, terms: Terms) -> object:
-    return await scorer.score(_read(ScoreRequest, raw), **terms)
+    return await scorer.score(_read_score(scorer, raw), **terms)
 
 
 async def _rank(scorer: Scorer, raw: bytes, terms: Terms) -> object:
@@ -236,6 +236,12 @@ def _packed(message: Any) -> any_pb2.Any:
     packed = any_pb2.Any()
     packed.Pack(message)
     return packed
+
+
+def _read_score(scorer: Scorer, raw: bytes) -> ScoreRequest:
+    message = wire.parse(reward_pb2.ScoreRequest, raw)
+    scorer.check_size(message.samples)  # an empty sample is two bytes: millions fit in a message
+    return wire.from_proto(ScoreRequest, message)
 
 
 def _read(kind: type[T], raw: bytes) -> T:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -27,7 +28,14 @@ from tureen.contracts import (
     ScoreResponse,
 )
 from tureen.engine.scorer import Scorer
-from tureen.errors import BackendFailure, InvalidRequest, Overloaded, TureenError, nearest
+from tureen.errors import (
+    BackendFailure,
+    DeadlineExceeded,
+    InvalidRequest,
+    Overloaded,
+    TureenError,
+    nearest,
+)
 from tureen.transports import openapi
 from tureen.transports.admission import (
     RETRY_AFTER_S,
@@ -87,12 +95,14 @@ def _scoring_routes(app: FastAPI, admission: Admission) -> None:
         headers = request.headers
         with admission.recorded("http", route) as record:
             admission.authenticate(headers.get("authorization"))
+            admission.scorer()  # refuses before the body is read; who sends it slowly is not admitted
+            deadline_ns = deadline_of(headers.get("x-request-timeout-ms"))
+            terms = {
+                "deadline_ns": deadline_ns,
+                "priority": priority_of(headers.get("x-priority")),
+            }
+            body = await _read(request, admission.config.max_body_bytes, deadline_ns)
             with admission.admitted() as scorer:
-                terms = {
-                    "deadline_ns": deadline_of(headers.get("x-request-timeout-ms")),
-                    "priority": priority_of(headers.get("x-priority")),
-                }
-                body = await _read(request, admission.config.max_body_bytes)
                 answered = await _while_connected(request, work(scorer, body, terms))
                 failure = record.failure(answered)
         if failure is not None:
@@ -215,18 +225,24 @@ def _answer_every_error(app: FastAPI, admission: Admission) -> None:
             return _error(refusal, error.status_code, error.headers)
 
 
-async def _read(request: Request, limit: int) -> bytes:
+async def _read(request: Request, limit: int, deadline_ns: int | None) -> bytes:
     """The body; raises PayloadTooLarge as soon as it is known to be larger than `limit` bytes."""
     length = request.headers.get("content-length", "")
     check_size(int(length) if length.isdecimal() else 0, limit)
+    left_s = None if deadline_ns is None else (deadline_ns - time.monotonic_ns()) / 1e9
     pieces, size = [], 0
     try:
-        async for piece in request.stream():
-            size += len(piece)
-            check_size(size, limit)
-            pieces.append(piece)
+        async with asyncio.timeout(left_s):
+            async for piece in request.stream():
+                size += len(piece)
+                check_size(size, limit)
+                pieces.append(piece)
     except ClientDisconnect:
         raise CallerGone from None
+    except TimeoutError:
+        raise DeadlineExceeded(
+            f"The deadline passed when {size} bytes of the body had come; give more time."
+        ) from None
     return b"".join(pieces)
 
 

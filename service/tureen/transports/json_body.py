@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Generic, TypeVar, get_args, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic_core import ErrorDetails, SchemaValidator
 
-from tureen.errors import InvalidRequest, nearest
+from tureen.errors import NAMED, InvalidRequest, nearest, quoted
 
 T = TypeVar("T")
 SHOWN = 60  # characters of a wrong value that are repeated in the message
@@ -26,7 +26,7 @@ class JsonBody(Generic[T]):
 
     def __init__(self, kind: type[T]) -> None:
         self.kind = kind
-        self.adapter: TypeAdapter[T] = TypeAdapter(kind)
+        self._validator = SchemaValidator(_failing_fast(TypeAdapter(kind).core_schema))
 
     def parse(self, body: bytes) -> T:
         if not body.strip():
@@ -34,7 +34,7 @@ class JsonBody(Generic[T]):
                 f"the body is empty; send a JSON object with the fields {_names(self.kind)}"
             )
         try:
-            return self.adapter.validate_json(body)
+            return self._validator.validate_json(body)
         except ValidationError as error:
             details = error.errors(include_url=False)
         raise self._complaint(details, body)
@@ -52,7 +52,7 @@ class JsonBody(Generic[T]):
                 known = _fields(_type_at(self.kind, parent))
                 where = f" of {_path(parent)}" if parent else ""
                 return InvalidRequest(
-                    f"{name!r} is not a field{where}{nearest(name, known)}", field=path
+                    f"{quoted(name)} is not a field{where}{nearest(name, known)}", field=path
                 )
             case "missing":
                 return InvalidRequest(f"{path} is missing and required", field=path)
@@ -60,11 +60,17 @@ class JsonBody(Generic[T]):
         where = path or "the body"
         message = f"{where} is {given}; it must be {_allowed(first)}"
         got = first["input"] if isinstance(first["input"], (str, int, float)) else None
-        if isinstance(got, str):
-            got = got[:SHOWN]
-        if isinstance(got, float) and got - got != 0:  # NaN and infinity have no JSON
-            got = str(got)
         return InvalidRequest(message, field=path or None, got=got)
+
+
+def _failing_fast(schema: Any) -> Any:
+    """The schema, whose arrays are given up at their first wrong item: a body holds millions."""
+    if isinstance(schema, list):
+        return [_failing_fast(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    made = {name: _failing_fast(part) for name, part in schema.items()}
+    return made | {"fail_fast": True} if schema.get("type") == "tuple" else made
 
 
 def _allowed(detail: ErrorDetails) -> str:
@@ -115,7 +121,7 @@ def _lone_surrogate(value: object, path: str = "") -> str | None:
     if isinstance(value, str):
         return path if re.search(r"[\ud800-\udfff]", value) else None
     if isinstance(value, dict):
-        children = [(f"{path}.{key}".lstrip("."), child) for key, child in value.items()]
+        children = [(f"{path}.{key[:NAMED]}".lstrip("."), child) for key, child in value.items()]
         if any(re.search(r"[\ud800-\udfff]", key) for key in value):
             return path
     elif isinstance(value, list):
@@ -127,7 +133,7 @@ def _lone_surrogate(value: object, path: str = "") -> str | None:
 
 
 def _path(loc: Sequence[int | str]) -> str:
-    parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc)
+    parts = (f"[{part}]" if isinstance(part, int) else f".{part[:NAMED]}" for part in loc)
     return "".join(parts).lstrip(".")
 
 

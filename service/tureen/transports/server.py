@@ -19,6 +19,7 @@ from contextlib import contextmanager, suppress
 
 import grpc.aio
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from tureen._version import __version__
 from tureen.config import Config, flag
@@ -32,6 +33,7 @@ from tureen.usage import UsageError
 
 HEALTH_PERIOD_S = 0.25  # how late a watcher of health may hear of a change
 KEEP_ALIVE_S = 75  # longer than clients keep an idle connection: they close it, not we
+MAX_HEAD_BYTES = 64 * 1024  # of an HTTP request: its first line and its headers
 FLUSH_S = 1.0  # for the last bytes of answers that are made
 
 log = logging.getLogger("tureen")
@@ -91,6 +93,7 @@ class Doors:
         self._http = _Http(
             uvicorn.Config(
                 create_app(admission),
+                http=_HttpProtocol,
                 log_config=None,
                 access_log=False,
                 lifespan="off",
@@ -170,6 +173,30 @@ class _Http(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+
+class _HttpProtocol(HttpToolsProtocol):
+    """uvicorn's, which would collect the head of a request without end."""
+
+    _in_head, _heads, _head_bytes = True, 0, 0
+
+    def on_headers_complete(self) -> None:
+        self._in_head, self._head_bytes = False, 0
+        self._heads += 1
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._in_head = True
+        super().on_message_complete()
+
+    def data_received(self, data: bytes) -> None:
+        in_head, heads = self._in_head, self._heads
+        super().data_received(data)
+        only_head = in_head and self._in_head and self._heads == heads
+        if only_head and not self.transport.is_closing():
+            self._head_bytes += len(data)
+            if self._head_bytes > MAX_HEAD_BYTES:
+                self.send_400_response(f"The head of a request has {MAX_HEAD_BYTES} bytes at most.")
 
 
 def _leave_on_signal() -> asyncio.Event:
