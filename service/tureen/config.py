@@ -36,7 +36,8 @@ class Config(BaseSettings):
 
     model: str = Field(
         default="grounded-qa",
-        description="Model to serve: a directory, a packaged name, or a Hugging Face id. "
+        description="Model to serve: a directory, the name of one in TUREEN_MODELS or in a checkout's "
+        "service/models, or a Hugging Face id. "
         "'stub' answers with deterministic numbers and needs no weights.",
     )
     host: str = Field(

@@ -21,10 +21,8 @@ DtypeName = Literal["float32", "bfloat16", "float16"]
 MODELS_VARIABLE: Final = "TUREEN_MODELS"
 """Environment variable: directories that hold model directories, separated like PATH."""
 
-_SHIPPED: Final = (
-    Path(__file__).parents[2] / "models",  # a checkout: service/models
-    Path(__file__).parents[1] / "models",  # an installation that carries them
-)
+_CHECKOUT: Final = Path(__file__).parents[2] / "models"
+"""service/models; no wheel carries a model."""
 
 
 def load_model(
@@ -38,9 +36,9 @@ def load_model(
     """Loads a model so that a `Scorer` can serve it. Blocks for seconds.
 
     Args:
-        model: a model directory; the name of one in a directory of TUREEN_MODELS, or of one that
-            comes with Tureen, such as "grounded-qa"; the Hugging Face id of a sequence classifier;
-            or "stub".
+        model: a model directory; the name of one in a directory of TUREEN_MODELS or in
+            service/models of a checkout, such as "grounded-qa"; the Hugging Face id of a sequence
+            classifier; or "stub".
         backend: "auto" takes onnx where a current export lies in the directory and no CUDA device
             or other dtype is asked for, else torch.
         device: "cpu", "cuda", "cuda:1"; "auto" takes CUDA where the backend finds it.
@@ -84,8 +82,7 @@ def find_model(model: str | Path) -> str | Path:
             return name
         raise ModelError(f"{name} is no directory; give the directory of a model.")
     listed = os.environ.get(MODELS_VARIABLE, "").split(os.pathsep)
-    tried = [path, *(Path(folder) / name for folder in listed if folder)]
-    tried += [folder / name for folder in _SHIPPED]
+    tried = [path, *(Path(folder) / name for folder in listed if folder), _CHECKOUT / name]
     for candidate in tried:
         if candidate.is_dir():
             return candidate
