@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 from grpc_status import rpc_status
 from prometheus_client.parser import text_string_to_metric_families
+from server_process import Loopback
 
 from tureen.config import Config
 from tureen.engine.backend import Backend
@@ -59,23 +60,13 @@ class Gate:
 
 
 @dataclass
-class OpenDoors:
-    """http_port, grpc_port: of the loopback. loop: where the server lives."""
+class OpenDoors(Loopback):
+    """loop: where the server lives."""
 
-    http_port: int
-    grpc_port: int
     gate: Gate
     scorer: Scorer
     admission: Admission
     loop: asyncio.AbstractEventLoop
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.http_port}"
-
-    @property
-    def target(self) -> str:
-        return f"127.0.0.1:{self.grpc_port}"
 
     def call(self, coroutine: Any) -> Any:
         """Runs something in the server's loop."""

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 
 
 @dataclass
-class Server:
-    process: subprocess.Popen
+class Loopback:
+    """Where both doors of a server stand on this machine."""
+
     http_port: int
     grpc_port: int
-    log: list[str]
 
     @property
     def url(self) -> str:
@@ -25,6 +25,12 @@ class Server:
     @property
     def target(self) -> str:
         return f"127.0.0.1:{self.grpc_port}"
+
+
+@dataclass
+class Server(Loopback):
+    process: subprocess.Popen
+    log: list[str]
 
     def stop(self, timeout_s: float = 30) -> int:
         if self.process.poll() is None:
@@ -76,7 +82,7 @@ def serving(
         grpc = re.search(r"grpc\D*?(?:[\d.]+|\[?[\w:]+\]?):(\d+)", line)
         assert http, line
         assert grpc, line
-        yield Server(process, int(http.group(1)), int(grpc.group(1)), log)
+        yield Server(int(http.group(1)), int(grpc.group(1)), process, log)
     finally:
         if process.poll() is None:
             process.terminate()

