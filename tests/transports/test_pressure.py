@@ -174,6 +174,14 @@ def test_a_body_that_comes_slowly_holds_nothing(doors: OpenDoors):
         doors.call(doors.admission.drained())
 
 
+def test_who_still_sends_is_told_that_the_server_leaves():
+    with open_doors(**TINY) as doors:
+        connection = half_sent(doors)
+        doors.admission.close("the server is leaving")
+    with connection:
+        assert connection.recv(1000).startswith(b"HTTP/1.1 503 ")
+
+
 def test_the_deadline_holds_while_the_body_comes(doors: OpenDoors):
     with half_sent(doors, "X-Request-Timeout-Ms: 50\r\n") as connection:
         assert connection.recv(1000).startswith(b"HTTP/1.1 504 ")

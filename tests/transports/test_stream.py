@@ -3,10 +3,11 @@
 import queue
 
 import grpc
+import grpc.aio
 import pytest
 from doors import OpenDoors, RawGrpc, open_doors, refusal_of, wait_until
 
-from tureen.transports.grpc import IN_FLIGHT_PER_STREAM
+from tureen.transports.grpc import IN_FLIGHT_PER_STREAM, RewardService
 from tureen.v1 import reward_pb2 as pb
 
 
@@ -126,3 +127,23 @@ def test_the_key_is_asked_for_once_at_the_start():
             ("grpc", "stream", "ok"): 1,
         }
         raw.channel.close()
+
+
+def test_an_answer_that_nobody_takes_any_more_is_no_failure(doors: OpenDoors):
+    """A caller can leave while an answer is written: gRPC would log a traceback for each."""
+
+    class Left:
+        def invocation_metadata(self):
+            return ()
+
+        def time_remaining(self):
+            return None
+
+        async def write(self, answer: bytes):
+            raise grpc.aio.InternalError("the call is over")
+
+    async def messages():
+        yield message("a")
+        yield message("b")
+
+    doors.call(RewardService(doors.admission).score_stream(messages(), Left()))  # type: ignore[arg-type]

@@ -133,7 +133,8 @@ class RewardService:
             try:
                 response = await self._stream_answer(raw, terms)
                 async with writing:
-                    await context.write(_written(response))
+                    with suppress(grpc.aio.InternalError):  # the caller left; what is read says so
+                        await context.write(_written(response))
             finally:
                 slots.release()
 

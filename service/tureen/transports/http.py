@@ -101,7 +101,7 @@ def _scoring_routes(app: FastAPI, admission: Admission) -> None:
                 "deadline_ns": deadline_ns,
                 "priority": priority_of(headers.get("x-priority")),
             }
-            body = await _read(request, admission.config.max_body_bytes, deadline_ns)
+            body = await _read(request, admission, deadline_ns)
             with admission.admitted() as scorer:
                 answered = await _while_connected(request, work(scorer, body, terms))
                 failure = record.failure(answered)
@@ -225,9 +225,9 @@ def _answer_every_error(app: FastAPI, admission: Admission) -> None:
             return _error(refusal, error.status_code, error.headers)
 
 
-async def _read(request: Request, limit: int, deadline_ns: int | None) -> bytes:
-    """The body; raises PayloadTooLarge as soon as it is known to be larger than `limit` bytes."""
-    length = request.headers.get("content-length", "")
+async def _read(request: Request, admission: Admission, deadline_ns: int | None) -> bytes:
+    """The body; raises PayloadTooLarge as soon as it is known to be too large."""
+    limit, length = admission.config.max_body_bytes, request.headers.get("content-length", "")
     check_size(int(length) if length.isdecimal() else 0, limit)
     left_s = None if deadline_ns is None else (deadline_ns - time.monotonic_ns()) / 1e9
     pieces, size = [], 0
@@ -239,6 +239,9 @@ async def _read(request: Request, limit: int, deadline_ns: int | None) -> bytes:
                 pieces.append(piece)
     except ClientDisconnect:
         raise CallerGone from None
+    except asyncio.CancelledError:
+        admission.scorer()  # a server that leaves waits for no body, but says so
+        raise
     except TimeoutError:
         raise DeadlineExceeded(
             f"The deadline passed when {size} bytes of the body had come; give more time."
