@@ -55,7 +55,7 @@ class JsonBody(Generic[T]):
                     f"{quoted(name)} is not a field{where}{nearest(name, known)}", field=path
                 )
             case "missing":
-                return InvalidRequest(f"{path} is missing and required", field=path)
+                return InvalidRequest(f"{path} is missing; it is required: send it", field=path)
         given = _shown(first["input"])
         where = path or "the body"
         message = f"{where} is {given}; it must be {_allowed(first)}"
