@@ -1,5 +1,8 @@
 """Special tokens stand where the tokenizer puts them."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import pico_tokenizers
 import pytest
 from tokenizers.processors import TemplateProcessing
@@ -69,3 +72,17 @@ def test_a_token_belongs_where_its_last_character_stands():
     assert tokens.within(Span(1, 2)) == (1, 4)
     assert tokens.overlapping(Span(1, 3)) == (1, 5)
     assert tokens.within(Span(3, 3)) == (5, 5)
+
+
+def test_other_threads_go_on_while_a_long_text_is_tokenised():
+    backend = private_backend(pico_tokenizers.byte_bpe())
+    started = last = time.perf_counter()
+    longest = 0.0
+    with ThreadPoolExecutor(1) as pool:
+        work = pool.submit(tokenize, backend, "Word and word. " * 40_000)
+        while not work.done():
+            time.sleep(0.001)
+            now = time.perf_counter()
+            longest, last = max(longest, now - last), now
+    assert longest < (last - started) / 2
+    assert len(work.result().ids) > 40_000

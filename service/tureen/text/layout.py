@@ -7,6 +7,7 @@ is, and a text can be tokenised once and joined to many others.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
@@ -54,9 +55,11 @@ def private_backend(tokenizer: PreTrainedTokenizerBase) -> Tokenizer:
 
 
 def tokenize(backend: Tokenizer, text: str) -> Tokens:
-    encoding = backend.encode(text, add_special_tokens=False)
+    # As a batch of one, because `encode` holds the interpreter lock: all else would stand still.
+    (encoding,) = backend.encode_batch([text], add_special_tokens=False)
     ids = np.array(encoding.ids, dtype=np.int32)
-    offsets = np.array(encoding.offsets, dtype=np.int32).reshape(-1, 2)
+    flat = chain.from_iterable(encoding.offsets)
+    offsets = np.fromiter(flat, np.int32, 2 * len(ids)).reshape(-1, 2)
     starts = np.maximum.accumulate(offsets[:, 0])
     keys = np.maximum.accumulate(np.maximum(offsets[:, 1] - 1, offsets[:, 0]))
     return Tokens(ids, starts, keys)
