@@ -3,6 +3,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from tureen.model.schema import SchemaError
+from tureen.usage import UsageError
 from tureen_training import cli
 
 
@@ -31,16 +32,36 @@ def test_text_is_taken_as_it_stands():
     assert cli.configuration(Config, ["--data", "x", "--learning-rate", "1"]).learning_rate == 1.0
 
 
+def test_numbers_in_any_spelling(tmp_path):
+    options = ["--data", "x", "--learning-rate", "3e-4"]
+    assert cli.configuration(Config, options).learning_rate == 3e-4
+    file = tmp_path / "c.yaml"
+    file.write_text("data: x\nlearning_rate: 1e-5\n")
+    assert cli.configuration(Config, ["--config", str(file)]).learning_rate == 1e-5
+
+
+def test_a_missing_extra_is_one_line(monkeypatch, capsys):
+    def absent(name: str):
+        raise ModuleNotFoundError("No module named 'torch'", name="torch")
+
+    monkeypatch.setattr(cli.importlib, "import_module", absent)
+    assert cli.main(["reward"]) == 2
+    error = capsys.readouterr().err
+    assert "pip install 'tureen[training]'" in error
+    assert error.count("\n") == 1
+
+
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
         (["--epoch", "3"], "unknown option '--epoch'; did you mean 'epochs'"),
         (["data", "x"], "unknown option 'data'"),
         (["--epochs"], "'--epochs' has no value"),
+        (["--epochs", "{"], "'{' is not YAML"),
     ],
 )
 def test_usage_errors(options, problem):
-    with pytest.raises(cli.UsageError, match=problem):
+    with pytest.raises(UsageError, match=problem):
         cli.configuration(Config, options)
 
 
@@ -63,10 +84,10 @@ def test_unknown_key_of_a_file(tmp_path):
     with pytest.raises(SchemaError, match="learning_rat is unknown; did you mean 'learning_rate'"):
         cli.configuration(Config, ["--config", str(file)])
     file.write_text("[1, 2]")
-    with pytest.raises(cli.UsageError, match="must hold a mapping"):
+    with pytest.raises(UsageError, match="must hold a mapping"):
         cli.configuration(Config, ["--config", str(file)])
     file.write_text("{a: ]")
-    with pytest.raises(cli.UsageError, match="is not YAML"):
+    with pytest.raises(UsageError, match="is not YAML"):
         cli.configuration(Config, ["--config", str(file)])
 
 

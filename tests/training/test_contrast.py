@@ -3,8 +3,9 @@ import random
 import feedback_files
 import pytest
 
-from tureen_training.data.contrast import contrast_example, sentences_of
+from tureen_training.data.contrast import contrast_example
 from tureen_training.data.coverage import similarity, stated
+from tureen_training.data.focus import sentences_of
 from tureen_training.data.qa_feedback import Reference
 from tureen_training.data.records import Comparison, Example, Pair
 

@@ -16,7 +16,7 @@ from tureen.model.reward_model import RewardModel
 from tureen.text.encoding import TextEncoder
 from tureen_training import reward, soup
 from tureen_training.card import card
-from tureen_training.data.items import collate, encode, run
+from tureen_training.data.items import encode, run, tensors
 from tureen_training.data.records import Split
 from tureen_training.data.sets import feedback_examples
 from tureen_training.evaluate import forward_of, rewards
@@ -45,6 +45,8 @@ def made(tmp_path_factory) -> Path:
     )
     for seed, name in enumerate(("first", "second")):
         reward.main(replace(common, name=name, out=str(root / name), seed=seed, learning_rate=1e-2))
+    warm = replace(common, name="warm", out=str(root / "warm"), start=str(root / "first"))
+    reward.main(replace(warm, epochs=0))
     soup.main(
         soup.Config(
             ingredients=(str(root / "first"), str(root / "second")),
@@ -114,7 +116,7 @@ def alone(loaded, encoder: TextEncoder, sample: Sample) -> list[float]:
     heads = loaded.manifest.heads
     for encoded in encoder.encode(sample, {head.granularity for head in heads}):
         windows = [
-            loaded.model(**collate([window], pad_id=0))[0, :, 0] for window in encoded.windows
+            loaded.model(**tensors([window], pad_id=0))[0, :, 0] for window in encoded.windows
         ]
         reward = 0.0
         for h, head in enumerate(heads):
@@ -141,3 +143,11 @@ def test_temperature_by_hand():
     assert soup.fit_temperature(np.array([1.0, -1.0])) == pytest.approx(100.0)
     # 3 of 4 won at margin 2: σ(2 / T) = ¾, T = 2 / log 3
     assert soup.fit_temperature(np.array([2.0, 2, 2, -2])) == pytest.approx(2 / np.log(3), rel=0.02)
+
+
+def test_a_warm_start_goes_on_from_the_checkpoint(made: Path):
+    """No epochs: what comes out is what went in, layers and heads."""
+    first, warm = load(made / "first").model.state_dict(), load(made / "warm").model.state_dict()
+    assert first.keys() == warm.keys()
+    for name, tensor in first.items():
+        assert torch.equal(warm[name], tensor), name

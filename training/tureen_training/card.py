@@ -23,12 +23,18 @@ MEANINGS = {
         "best of: first, longer, shorter answer wins",
     ),
     "relevance_auroc": ("head `relevance`, sub-sentences: clean above error", "chance"),
-    "relevance_f1": ("same, F1 of the error class, called below value 0", "call all errors"),
+    "relevance_f1": (
+        "same, F1 of the error class, called where `calibrated` is below 0",
+        "call all errors",
+    ),
     "factuality_auroc": (
         "head `factuality`, sentences: clean above error; sentences with a relevance error alone left out",
         "chance",
     ),
-    "factuality_f1": ("same, F1 of the error class, called below value 0", "call all errors"),
+    "factuality_f1": (
+        "same, F1 of the error class, called where `calibrated` is below 0",
+        "call all errors",
+    ),
 }
 """figure -> (what it is, what its baseline is)."""
 

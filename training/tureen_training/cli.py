@@ -11,20 +11,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from tureen.errors import MissingExtra, nearest
 from tureen.model.schema import decode
+from tureen.usage import UsageError
 
 STAGES = {
     "reward": "train one ingredient: a reward model with four heads, from human feedback",
     "soup": "average ingredients, calibrate, measure, write the model card",
     "evaluate": "figures with intervals and baselines; the last line is one JSON object",
 }
-
-
-class UsageError(ValueError):
-    """A command line or configuration file that does not say what to do."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -42,9 +37,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         module.main(configuration(module.Config, options))
     except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] in ("tureen", "tureen_training"):
+        if (error.name or "").partition(".")[0] in ("", "tureen", "tureen_training"):
             raise
-        raise MissingExtra(f"tureen-train {stage}", "training") from error
+        print(MissingExtra(f"tureen-train {stage}", "training"), file=sys.stderr)
+        return 2
     except (ValueError, OSError) as error:
         print(f"tureen-train {stage}: {error}", file=sys.stderr)
         return 2
@@ -54,8 +50,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def configuration(kind: type[Any], options: Sequence[str]) -> Any:
     """The config of a stage: defaults, then the file of `--config` (YAML or JSON), then `--field value`.
 
-    A value is read as YAML, so `--epochs 3` is a number and `--mix '{preference: 1}'` a mapping; a field whose
-    type is text takes it as it stands.
+    A value is read as YAML, so `--epochs 3` is a number and `--mix '{feedback: 1}'` a mapping; a field whose
+    type is text takes it as it stands, one whose type is float any spelling of a number (3e-4 is text in
+    YAML 1.1).
 
     Raises:
         UsageError: an option without a value, or an unknown one (the message names the nearest).
@@ -76,11 +73,32 @@ def configuration(kind: type[Any], options: Sequence[str]) -> Any:
             continue
         if not flag.startswith("--") or name not in fields:
             raise UsageError(f"unknown option {flag!r}{nearest(name, [*fields, 'config'])}")
-        data[name] = value if hints[name] is str else yaml.safe_load(value)
+        data[name] = value if hints[name] is str else _value(value)
+    for name, value in data.items():
+        if hints.get(name) is float and isinstance(value, str):
+            data[name] = _number(value)
     return decode(kind, data)
 
 
+def _value(text: str) -> Any:
+    import yaml  # an extra's package, wanted only once there is something to read
+
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UsageError(f"{text!r} is not YAML: {error}") from None
+
+
+def _number(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text  # `decode` says what is wrong with it
+
+
 def _read(path: Path) -> dict[str, Any]:
+    import yaml
+
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:

@@ -4,7 +4,7 @@ preference_accuracy     human comparisons of the four sampled answers, ties left
 completeness_accuracy   pairs of sampled answers of which one states more of what the corrected answer states
 completion_accuracy     human correction over first answer, where something was missing
 reward_accuracy         human comparisons by the default reward
-relevance_*             sub-sentences of the first answer; F1 is of the error class, called below 0
+relevance_*             sub-sentences of the first answer; F1 of the errors, called where `calibrated` < 0
 factuality_*            sentences of the first answer, those with relevance errors alone left out
 """
 
@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from tureen.model.checkpoint import load
 from tureen.model.manifest import HeadSpec
 from tureen.text.encoding import TextEncoder, Window
-from tureen_training.data.items import Item, Values, collate, run
+from tureen_training.data.items import Item, Values, run, tensors
 from tureen_training.data.qa_feedback import PREDICTIONS
 from tureen_training.data.records import Comparison, Split
 from tureen_training.data.sets import encode_all, feedback_examples
@@ -95,7 +95,7 @@ def forward_of(
 
     def forward(windows: list[Window]) -> Tensor:
         with torch.inference_mode():
-            return model(**collate(windows, pad_id))[:, :, group]
+            return model(**tensors(windows, pad_id))[:, :, group]
 
     return forward
 
@@ -131,7 +131,11 @@ def measure(
         compare("completeness_accuracy", Comparison.COVERAGE, scores)
         compare("completion_accuracy", Comparison.COMPLETION, scores)
     for name in names & {"relevance", "factuality"}:
-        groups = [unit_rows(item, value, name) for item, value in zip(items, values, strict=True)]
+        centre = next(head.calibration.mean for head in heads if head.name == name)
+        groups = [
+            unit_rows(item, value, name) - (centre, 0)
+            for item, value in zip(items, values, strict=True)
+        ]
         rows = np.concatenate(groups)
         if len(set(rows[:, 1])) == 2:
             figures[f"{name}_auroc"] = bootstrap(groups, auroc, baseline=0.5)

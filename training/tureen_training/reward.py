@@ -20,19 +20,20 @@ from torch.nn.utils.rnn import pad_sequence
 
 from tureen.contracts import Granularity
 from tureen.model.base import MINILM, resolve_base
-from tureen.model.checkpoint import save
+from tureen.model.checkpoint import load, save
 from tureen.model.heads import RewardHeads
 from tureen.model.manifest import BaseRef, HeadSpec, Manifest
 from tureen.model.reward_model import RewardModel, load_backbone
 from tureen.text.encoding import TextEncoder, Window
 from tureen.text.template import TextSpec
 from tureen_training import losses
-from tureen_training.data.items import Item, Values, batches, collate, rows_of, run
+from tureen_training.data.items import Item, Values, batches, rows_of, run, tensors
 from tureen_training.data.records import TEACHES, Split
 from tureen_training.data.sets import (
-    contrast_examples,
     encode_all,
     feedback_examples,
+    focused,
+    training_examples,
 )
 from tureen_training.evaluate import measure, pad_id_of
 from tureen_training.runlog import RunLog, progress
@@ -70,6 +71,8 @@ class Config:
     """Train one ingredient.
 
     data: directory of QA-Feedback. out: directory of the ingredient (a model directory of its own).
+    start: a checkpoint to begin from, its heads included, instead of the base and a linear probe.
+    context_words: of the passages, those that bear most on the responses; figures are always on all of them.
     mix: origin -> how often its examples come by in an epoch; 0.5 takes a random half, another each time.
     emphasis: head -> weight of its loss. error_weight: head -> weight of an error unit against a clean one.
     trained_layers: how many top layers train; the others are frozen and run once.
@@ -86,18 +89,20 @@ class Config:
     base: BaseRef = MINILM
     text: TextSpec = QA_TEXT
     heads: tuple[HeadSpec, ...] = QA_HEADS
+    start: str = ""
+    context_words: int = 80
     mix: dict[str, float] = field(default_factory=lambda: {"feedback": 1.0, "contrast": 0.3})
     emphasis: dict[str, float] = field(
         default_factory=lambda: dict.fromkeys((head.name for head in QA_HEADS), 1.0)
     )
     error_weight: dict[str, float] = field(default_factory=lambda: {"factuality": 2.0})
     trained_layers: int = 2
-    epochs: int = 2
-    learning_rate: float = 1e-4
+    epochs: int = 3
+    learning_rate: float = 3e-4
     head_learning_rate: float = 1e-3
     weight_decay: float = 0.01
     warmup: float = 0.1
-    prompts_per_step: int = 8
+    prompts_per_step: int = 3
     centring: float = 0.01
     probe_prompts: int = 240
     probe_steps: int = 300
@@ -121,10 +126,14 @@ def main(config: Config) -> None:
     heads = config.heads
     data = Path(config.data)
     train = {
-        "feedback": encode_all(feedback_examples(data, Split.TRAIN), encoder, heads, "feedback")
+        origin: encode_all(
+            (focused(example, config.context_words) for example in training_examples(data, origin)),
+            encoder,
+            heads,
+            origin,
+        )
+        for origin in config.mix
     }
-    if "contrast" in config.mix:
-        train["contrast"] = encode_all(contrast_examples(data), encoder, heads, "contrast")
     validation = encode_all(feedback_examples(data, Split.VALIDATION), encoder, heads, "validation")
     log.write(
         "data",
@@ -133,8 +142,8 @@ def main(config: Config) -> None:
     )
 
     # 2. Model, and the frozen layers' output for every window of both parts.
-    backbone = load_backbone(base)
-    model = RewardModel(backbone, RewardHeads.initialise(backbone.config.hidden_size, len(heads)))
+    model = starting_model(config, base)
+    backbone = model.backbone
     freeze_below(model, config.trained_layers)
     windows = [row.window for part in (*train.values(), validation) for row in rows_of(part)]
     cache = ActivationCache(
@@ -151,12 +160,12 @@ def main(config: Config) -> None:
 
         def forward(windows: list[Window]) -> Tensor:
             replay.hidden = cache.hidden(windows)
-            with torch.autocast("cpu", torch.bfloat16):
-                return model(**collate(windows, pad_id))[:, :, 0]  # (B, N, H)
+            return model(**tensors(windows, pad_id))[:, :, 0]  # (B, N, H)
 
-        # 3. The shared linear probe.
-        probe(model, train, config, forward)
-        log.write("probe", **figures_of(validation, config, forward))
+        # 3. The shared linear probe; a warm start has its heads already.
+        if not config.start:
+            probe(model, train, config, forward)
+            log.write("probe", **figures_of(validation, config, forward))
 
         # 4. Top layers and heads.
         optimiser = torch.optim.AdamW(
@@ -205,6 +214,17 @@ def main(config: Config) -> None:
         data_licences=DATA_LICENCES,
     )
     save(config.out, model, manifest)
+
+
+def starting_model(config: Config, base: Path) -> RewardModel:
+    """The base with new heads, or the checkpoint of a warm start."""
+    if not config.start:
+        backbone = load_backbone(base)
+        width = backbone.config.hidden_size
+        return RewardModel(backbone, RewardHeads.initialise(width, len(config.heads)))
+    model = load(config.start).model
+    assert isinstance(model, RewardModel)
+    return model
 
 
 def loss_of(

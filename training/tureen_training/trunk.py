@@ -19,7 +19,7 @@ from transformers import PreTrainedModel
 
 from tureen.model.reward_model import RewardModel
 from tureen.text.encoding import Window
-from tureen_training.data.items import Row, batches, collate
+from tureen_training.data.items import Row, batches, tensors
 from tureen_training.runlog import progress
 
 
@@ -115,9 +115,9 @@ class ActivationCache:
         hook = layer.register_forward_hook(catch)
         rows = [Row(0, 0, window) for window in self._windows]
         try:
-            with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+            with torch.inference_mode():
                 for batch in progress(list(batches(rows, max_batch_tokens)), "frozen layers"):
-                    model(**collate([row.window for row in batch], pad_id))
+                    model(**tensors([row.window for row in batch], pad_id))
                     hidden = caught.pop().to(torch.float16).numpy()  # (B, T, D)
                     for b, row in enumerate(batch):
                         start, end = self._place[_key(row.window)]

@@ -19,17 +19,15 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tureen.contracts import Granularity
-from tureen.text.segments import Span, segment
+from tureen.text.segments import Span
+from tureen_training.data.focus import sentences_of, share, words_of
 from tureen_training.data.qa_feedback import Reference
 from tureen_training.data.records import Comparison, Example, Pair, SpanLabels
 
 GROUNDED = 0.8  # share of a sentence's content words that the passages hold: they bear it out
 USED = 0.6  # share of a passage sentence's content words that the answer holds: it draws on it
 UNUSED = 0.3  # below this share it does not
-_WORD = re.compile(
-    r"\d+|\w{4,}"
-)  # content words, roughly: numbers, and words of four letters or more
+MAX_ANSWER_WORDS = 150  # a longer one leaves no room for evidence in a window
 _FACT = re.compile(  # a number, or a run of capitalised words that does not open a sentence
     r"\b\d[\d,.]*\d\b|\b\d\b|(?<=[\w,;:] )[A-Z][\w’'-]+(?: (?:of |the |de )?[A-Z][\w’'-]+)*"
 )
@@ -45,23 +43,19 @@ class _Piece:
     grounded: bool = True  # whether the passages bear it out; nothing is claimed of others
 
 
-MAX_CONTEXT_WORDS = 220  # with the response this is one window of 512 tokens
-MAX_ANSWER_WORDS = 150
-
-
 def contrast_example(item: Reference, rng: random.Random) -> Example | None:
     """One example out of one reference, or None where passages or answer are too poor, or the answer too long."""
-    context = _choose_passages(item)
+    context = item.passages
     answer = sentences_of(item.answer)
     evidence = [s for passage in context for s in sentences_of(passage) if len(s.split()) >= 5]
     said, known = words_of(f"{item.question} {item.answer}"), words_of(" ".join(context))
-    used = [s for s in evidence if _share(s, said) >= USED]
-    unused = [s for s in evidence if _share(s, said) < UNUSED]
+    used = [s for s in evidence if share(s, said) >= USED]
+    unused = [s for s in evidence if share(s, said) < UNUSED]
     short = len(item.answer.split()) <= MAX_ANSWER_WORDS
     if len(answer) < 2 or not short or not unused or not used:
         return None
 
-    own = [_Piece(s, grounded=_share(s, known) >= GROUNDED) for s in answer]
+    own = [_Piece(s, grounded=share(s, known) >= GROUNDED) for s in answer]
     dropped = list(own)
     for _ in range(min(len(own) - 1, rng.choice((1, 2)))):
         dropped.pop(rng.randrange(len(dropped)))
@@ -90,45 +84,6 @@ def contrast_example(item: Reference, rng: random.Random) -> Example | None:
             for head in ("factuality", "relevance")
         },
     )
-
-
-def sentences_of(text: str) -> list[str]:
-    return [
-        piece
-        for span in segment(text, Granularity.SENTENCE)
-        if (piece := " ".join(text[span.start : span.end].split()))
-    ]
-
-
-def words_of(text: str) -> set[str]:
-    """The content words of a text, in lower case."""
-    return set(_WORD.findall(text.lower()))
-
-
-def _share(sentence: str, words: set[str]) -> float:
-    """Share of the content words of `sentence` that are among `words`; 0 where it has none."""
-    own = words_of(sentence)
-    return len(own & words) / len(own) if own else 0.0
-
-
-def _choose_passages(item: Reference) -> tuple[str, ...]:
-    """The passages in their order; those that share most with the answer are kept, the last cut at a sentence."""
-    answer = words_of(item.answer)
-    score = [len(answer & words_of(passage)) for passage in item.passages]
-    chosen: dict[int, str] = {}
-    left = MAX_CONTEXT_WORDS
-    for index in sorted(range(len(score)), key=lambda i: -score[i]):
-        kept: list[str] = []
-        for sentence in sentences_of(item.passages[index]):
-            left -= len(sentence.split())
-            if left < 0:
-                break
-            kept.append(sentence)
-        if kept:
-            chosen[index] = " ".join(kept)
-        if left < 0:
-            break
-    return tuple(chosen[index] for index in sorted(chosen))
 
 
 def _exchange_one(pieces: list[_Piece], context: Sequence[str], rng: random.Random) -> list[_Piece]:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from tureen.contracts import Granularity
 from tureen.model.manifest import HeadSpec
+from tureen.text.batch import collate
 from tureen.text.encoding import EncodedResponse, TextEncoder, Window
 from tureen.text.segments import Span
 from tureen_training.data.labels import unit_labels
@@ -104,27 +105,14 @@ def batches(rows: Iterable[Row], max_batch_tokens: int) -> Iterator[list[Row]]:
         yield batch
 
 
-def collate(windows: Sequence[Window], pad_id: int) -> dict[str, Tensor]:
-    """The arguments of `RewardModel.forward`, padded on the right."""
-    length = max(len(window.input_ids) for window in windows)
-    units = max(len(window.spans) for window in windows)
-    size = len(windows)
-    input_ids = torch.full((size, length), pad_id, dtype=torch.long)
-    attention_mask = torch.zeros(size, length, dtype=torch.long)
-    token_type_ids = torch.zeros(size, length, dtype=torch.long)
-    span_weights = torch.zeros(size, units, length)
-    for b, window in enumerate(windows):
-        tokens = len(window.input_ids)
-        input_ids[b, :tokens] = torch.from_numpy(window.input_ids).long()
-        attention_mask[b, :tokens] = 1
-        token_type_ids[b, :tokens] = torch.from_numpy(window.token_type_ids).long()
-        for n, (start, end) in enumerate(window.spans.tolist()):
-            span_weights[b, n, start:end] = 1.0 / (end - start)
+def tensors(windows: Sequence[Window], pad_id: int) -> dict[str, Tensor]:
+    """The arguments of `RewardModel.forward`, batched by the function that serves."""
+    batch = collate(windows, pad_id)
     return {
-        "input_ids": input_ids,  # (B, T)
-        "attention_mask": attention_mask,  # (B, T)
-        "token_type_ids": token_type_ids,  # (B, T)
-        "span_weights": span_weights,  # (B, N, T)
+        "input_ids": torch.from_numpy(batch.input_ids),  # (B, T)
+        "attention_mask": torch.from_numpy(batch.attention_mask),  # (B, T)
+        "token_type_ids": torch.from_numpy(batch.token_type_ids),  # (B, T)
+        "span_weights": torch.from_numpy(batch.span_weights),  # (B, N, T)
     }
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from tureen.errors import nearest
 from tureen.model.manifest import HeadSpec
 from tureen.text.encoding import TextEncoder
 from tureen_training.data.contrast import contrast_example
+from tureen_training.data.focus import focus
 from tureen_training.data.items import Item, encode
 from tureen_training.data.labels import feedback_example
 from tureen_training.data.qa_feedback import find, read_feedback, read_references
@@ -16,6 +19,11 @@ from tureen_training.data.records import Example, Split, split_of
 from tureen_training.runlog import progress
 
 CONTRAST_SEED = 7  # contrast data are data: the same for every ingredient
+
+
+def focused(example: Example, max_words: int) -> Example:
+    """The same example with the part of its context that bears on its responses."""
+    return replace(example, context=focus(example.context, example.responses, max_words))
 
 
 def feedback_examples(data: Path, split: Split | None) -> Iterator[Example]:
@@ -32,6 +40,21 @@ def contrast_examples(data: Path) -> Iterator[Example]:
         example = contrast_example(item, rng)
         if example is not None:
             yield example
+
+
+def training_examples(data: Path, origin: str) -> Iterator[Example]:
+    """The training part of one origin; no test or validation question is among them.
+
+    Raises:
+        ValueError: an unknown origin.
+    """
+    makers = {
+        "feedback": lambda: feedback_examples(data, Split.TRAIN),
+        "contrast": lambda: contrast_examples(data),
+    }
+    if origin not in makers:
+        raise ValueError(f"unknown origin {origin!r}{nearest(origin, makers)}")
+    return makers[origin]()
 
 
 def encode_all(
