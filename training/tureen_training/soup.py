@@ -18,13 +18,14 @@ from tureen.contracts import Calibration
 from tureen.model.calibration import fit
 from tureen.model.checkpoint import load
 from tureen.model.manifest import HeadSpec, ReferenceScore, write_manifest
+from tureen.model.reward_model import RewardModel
 from tureen.model.soup import make_soup
 from tureen.text.encoding import TextEncoder
 from tureen_training.card import write_card
 from tureen_training.data.items import Item, Values, encode, run
 from tureen_training.data.qa_feedback import PREDICTIONS
 from tureen_training.data.records import Comparison, Example, Split
-from tureen_training.data.sets import encode_all, feedback_examples
+from tureen_training.data.sets import encode_all, feedback_examples, focused
 from tureen_training.evaluate import (
     as_json,
     as_record,
@@ -32,9 +33,11 @@ from tureen_training.evaluate import (
     head_scores,
     margins,
     measure,
+    pad_id_of,
     rewards,
 )
 from tureen_training.reference import REFERENCE_SAMPLES
+from tureen_training.refit import features, refit
 
 CALIBRATION_SET = "QA-Feedback, validation part of split tureen-split-1: the four sampled answers of each question"
 
@@ -45,6 +48,8 @@ class Config:
 
     ingredients: directories, all from one base. coefficients: one each, adding up to 1; empty is uniform.
     out: directory of the soup. name: its model id. data: directory of QA-Feedback, to calibrate and measure.
+    refit_penalty: of the ridge regression that fits the preference head anew on training questions (`refit`), on
+        `context_words` of their passages; none keeps the heads as they were trained.
     commands: what is named in the card as the way to make it again.
     max_batch_tokens: of one forward pass. threads: of torch, 0 its own choice.
     """
@@ -54,6 +59,8 @@ class Config:
     name: str
     data: str
     coefficients: tuple[float, ...] = ()
+    refit_penalty: float | None = None
+    context_words: int = 250
     commands: str = ""
     max_batch_tokens: int = 16384
     threads: int = 0
@@ -65,6 +72,8 @@ def main(config: Config) -> None:
     data, out = Path(config.data), Path(config.out)
     recipe = "weighted" if config.coefficients else "uniform"
     make_soup(config.ingredients, config.coefficients or None, out, recipe)
+    if config.refit_penalty is not None:
+        refit_preference(config, config.refit_penalty)
 
     # 1. Calibrate on the validation part: on questions it was trained on a head spreads wider than elsewhere.
     loaded = load(out)
@@ -106,6 +115,17 @@ def main(config: Config) -> None:
     write_manifest(out, manifest)
     write_card(out, manifest)
     print(as_json(figures))  # noqa: T201 - the answer of the command
+
+
+def refit_preference(config: Config, penalty: float) -> None:
+    loaded = load(config.out)
+    assert isinstance(loaded.model, RewardModel)
+    encoder = TextEncoder.from_directory(loaded.tokenizer_directory, loaded.manifest.text)
+    examples = list(feedback_examples(Path(config.data), Split.TRAIN))
+    short = [focused(example, config.context_words) for example in examples]
+    items = encode_all(short, encoder, loaded.manifest.heads, "training")
+    states = features(loaded.model, items, pad_id_of(encoder), config.max_batch_tokens)
+    refit(Path(config.out), states, examples, penalty)
 
 
 def calibrated(
