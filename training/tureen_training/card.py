@@ -83,8 +83,9 @@ to choose or to calibrate. Intervals: 95 %, bootstrap over questions.
 |---|---:|---|
 {_ingredients(manifest)}
 
-All start from `{base}` and one linear-probed head; the lower layers are those of the base. Stored are the fp16
-differences to the base of the layers that were trained. Calibration and temperature
+All descend from `{base}` and share one start; the lower layers are those of the base. Stored are the fp16
+differences to the base of the layers that were trained. The recipes say what was fitted anew after averaging.
+Calibration and temperature
 ({manifest.temperature:.2f}): {manifest.calibration_set}.
 
 Data:
@@ -101,7 +102,9 @@ Their text is not in this directory. To make the soup again, from a directory of
 
 For ranking or rewarding English answers of a few sentences to factual questions, with the passages they should
 rest on. The data are small (some hundred questions, answers of one model, one annotator each), so the figures
-above are what to expect, and less on other kinds of text. Without context `factuality` and `completeness` have
+above are what to expect, and less on other kinds of text. Where an interval holds the baseline, nothing better
+than the baseline has been shown. Answers of a few words, far shorter than those it was trained on, are misjudged:
+do not optimise a policy against it. Without context `factuality` and `completeness` have
 nothing to compare with. The members share a trunk, so their spread understates the doubt; an optimised policy
 will find what they all miss. Not for judging people, nor as the only judge of truth. Other languages are scored,
 but were neither trained on nor measured.
