@@ -12,7 +12,8 @@ For one response with values v(n, g, h) of unit n, group g and head h (group 0 i
     uncertainty_weighted   reward = r(0) − λ · var_m r(m)
 
 var is the population variance, so one member gives 0 and all three agree. With a uniform soup r(0)
-is the mean of the members, and these are mean optimisation, WCO and UWO of Coste et al. 2023,
+is the mean of the members (nearly so where a head takes the greatest or least of several windows),
+and these are mean optimisation, WCO and UWO of Coste et al. 2023,
 "Reward Model Ensembles Help Mitigate Overoptimization", arXiv:2310.02743. What an aggregation takes
 away from r(0) is the penalty: a segment of its own, so that the segments' rewards always add up to
 the reward.
