@@ -95,7 +95,7 @@ def test_coverage_prefers_the_answer_that_states_more(item: Feedback):
     # the correction states sentences 1 and 2; the predictions state 1, 1, none and both of them
     pairs = set(coverage_pairs(item))
     assert {Pair(3, 0), Pair(3, 1), Pair(3, 2), Pair(1, 2)} <= pairs
-    assert not {(r, c) for c, r in pairs} & pairs
+    assert not {Pair(p.rejected, p.chosen) for p in pairs} & pairs
 
 
 def test_the_example_of_a_question(item: Feedback):

@@ -64,7 +64,7 @@ def encode(example: Example, encoder: TextEncoder, heads: Sequence[HeadSpec]) ->
         if head.name in example.spans
     }
     pairs = {
-        kind: torch.tensor(pairs, dtype=torch.long)
+        kind: torch.tensor([(pair.chosen, pair.rejected) for pair in pairs], dtype=torch.long)
         for kind, pairs in example.pairs.items()
         if pairs
     }

@@ -18,10 +18,18 @@ from tureen.text.segments import Span
 
 
 class Pair(NamedTuple):
-    """One response preferred over another: indices into `Example.responses`."""
+    """One response preferred over another.
+
+    chosen, rejected: indices into `Example.responses`.
+    margin: by how much, at least 0, in the units of the head's value: the loss asks for
+        v(chosen) − v(rejected) above it.
+    rater: who said so, where known.
+    """
 
     chosen: int
     rejected: int
+    margin: float = 0.0
+    rater: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
