@@ -20,8 +20,9 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, YamlConfigSettingsSource
 
 from tureen.engine.limits import EngineLimits
-from tureen.engine.loading import MODELS_VARIABLE, BackendName, DtypeName
+from tureen.engine.loading import BackendName, DtypeName
 from tureen.errors import nearest
+from tureen.model.directory import MODELS_VARIABLE
 from tureen.usage import Parser, UsageError
 
 PREFIX = "TUREEN_"

@@ -15,7 +15,7 @@ import torch
 from tureen.contracts import Sample, ScoreRequest
 from tureen.engine import loading
 from tureen.engine.backend import BatchTooLarge
-from tureen.engine.loading import MODELS_VARIABLE, find_model, load_model
+from tureen.engine.loading import load_model
 from tureen.engine.scorer import Scorer
 from tureen.engine.selfcheck import run_self_check, windows_of
 from tureen.engine.served import ServedModel
@@ -239,29 +239,6 @@ def test_the_stub_is_the_same_everywhere():
     assert np.abs(values).max() <= 3.5
     np.testing.assert_allclose(values[:, :, 0], values[:, :, 1:].mean(axis=2), atol=1e-6)
     assert run_self_check(model) is None
-
-
-def test_a_name_is_looked_for_in_the_folders_of_the_variable(directory, monkeypatch, tmp_path):
-    monkeypatch.setenv(MODELS_VARIABLE, f"{tmp_path}:{directory.parent}")
-    assert find_model("pico") == directory
-    assert find_model(directory) == directory
-    assert find_model("someone/some-model") == "someone/some-model"
-
-
-def test_an_unknown_name_says_where_it_was_looked_for(monkeypatch, tmp_path):
-    monkeypatch.setenv(MODELS_VARIABLE, str(tmp_path))
-    with pytest.raises(ModelError) as caught:
-        find_model("grounded-qx")
-    message = str(caught.value)
-    assert str(tmp_path / "grounded-qx") in message
-    assert str(Path("models") / "grounded-qx") in message
-    assert MODELS_VARIABLE in message
-
-
-@pytest.mark.parametrize("name", ["./nowhere", "/nowhere/at/all", "a/b/c"])
-def test_a_path_that_is_not_there(name):
-    with pytest.raises(ModelError, match="is no directory"):
-        find_model(name)
 
 
 def test_the_pure_parts_need_neither_torch_nor_onnxruntime():

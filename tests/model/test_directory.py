@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tureen.model.directory import current_export, open_model
+from tureen.model.directory import MODELS_VARIABLE, current_export, find_model, open_model
 from tureen.model.files import sha256_file
 from tureen.model.manifest import ModelError
 
@@ -52,3 +52,28 @@ def test_a_damaged_export_is_an_error(exported: Path, damage: str):
         (exported / "onnx" / "export.json").write_text("{")
     with pytest.raises(ModelError, match="export the model again"):
         current_export(open_model(exported))
+
+
+def test_a_name_is_looked_for_in_the_folders_of_the_variable(
+    reward_directory, monkeypatch, tmp_path
+):
+    monkeypatch.setenv(MODELS_VARIABLE, f"{tmp_path}:{reward_directory.parent}")
+    assert find_model(reward_directory.name) == reward_directory
+    assert find_model(reward_directory) == reward_directory
+    assert find_model("someone/some-model") == "someone/some-model"
+
+
+def test_an_unknown_name_says_where_it_was_looked_for(monkeypatch, tmp_path):
+    monkeypatch.setenv(MODELS_VARIABLE, str(tmp_path))
+    with pytest.raises(ModelError) as caught:
+        find_model("grounded-qx")
+    message = str(caught.value)
+    assert str(tmp_path / "grounded-qx") in message
+    assert str(Path("models") / "grounded-qx") in message
+    assert MODELS_VARIABLE in message
+
+
+@pytest.mark.parametrize("name", ["./nowhere", "/nowhere/at/all", "a/b/c"])
+def test_a_path_that_is_not_there(name):
+    with pytest.raises(ModelError, match="is no directory"):
+        find_model(name)

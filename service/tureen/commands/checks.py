@@ -19,12 +19,12 @@ from tureen.contracts import (
     Segment,
     Truncate,
 )
-from tureen.engine.loading import STUB, find_model, load_model
+from tureen.engine.loading import STUB, load_model
 from tureen.engine.scorer import Scorer
 from tureen.engine.selfcheck import INVARIANCE
 from tureen.engine.served import ServedModel
 from tureen.errors import InputTooLong, from_info
-from tureen.model.directory import current_export, open_model
+from tureen.model.directory import current_export, find_model, open_model
 from tureen.text.encoding import Window
 from tureen.usage import UsageError
 

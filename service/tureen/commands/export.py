@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from tureen.commands.output import print_json
-from tureen.engine.loading import find_model
+from tureen.model.directory import find_model
 from tureen.model.export_onnx import export
 from tureen.usage import Parser
 

@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.table import Table
 
 from tureen.commands.output import print_json
-from tureen.engine.loading import find_model
 from tureen.errors import nearest
 from tureen.model import soup
+from tureen.model.directory import find_model
 from tureen.usage import Parser, UsageError
 
 HELP = """usage: tureen soup {inspect,make,diff} [...]

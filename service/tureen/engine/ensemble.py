@@ -40,6 +40,7 @@ from tureen.contracts import (
 )
 from tureen.engine.plan import Plan
 from tureen.errors import InvalidRequest
+from tureen.model.calibration import win_probability as pairwise
 from tureen.model.manifest import HeadSpec
 
 if TYPE_CHECKING:
@@ -217,14 +218,9 @@ def uncertainty(members: np.ndarray) -> Uncertainty:
 
 
 def win_probability(rewards: Sequence[float], temperature: float) -> np.ndarray:
-    """Bradley–Terry: (K, K), [i][j] is σ((rewardᵢ − rewardⱼ) / temperature), i preferred to j.
-
-    Exactly ½ on the diagonal; [i][j] + [j][i] = 1. Written with e^−|x|, which cannot overflow.
-    """
+    """(K, K), [i][j] is the probability that i is preferred to j; exactly ½ on the diagonal."""
     reward = np.asarray(rewards, np.float64)
-    x = (reward[:, None] - reward[None, :]) / temperature
-    decay = np.exp(-np.abs(x))
-    return np.where(x >= 0, 1.0, decay) / (1.0 + decay)
+    return pairwise(reward[:, None] - reward[None, :], temperature)
 
 
 def ranking(rewards: Sequence[float]) -> tuple[int, ...]:

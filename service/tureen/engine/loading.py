@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 from pathlib import Path
-from typing import Final, Literal, get_args
+from typing import Literal, get_args
 
 from tureen.engine.backend import Backend
 from tureen.engine.served import ServedModel
 from tureen.engine.stub_backend import STUB, stub_model
 from tureen.errors import MissingExtra
-from tureen.model.directory import ModelDirectory, current_export, open_model
+from tureen.model.directory import ModelDirectory, current_export, find_model, open_model
 from tureen.model.manifest import ModelError
 from tureen.text.encoding import TextEncoder
 
 BackendName = Literal["auto", "torch", "onnx"]
 DtypeName = Literal["float32", "bfloat16", "float16"]
-
-MODELS_VARIABLE: Final = "TUREEN_MODELS"
-"""Environment variable: directories that hold model directories, separated like PATH."""
-
-_CHECKOUT: Final = Path(__file__).parents[2] / "models"
-"""service/models; no wheel carries a model."""
 
 
 def load_model(
@@ -64,33 +57,6 @@ def load_model(
     )
     encoder = TextEncoder.from_directory(opened.tokenizer_directory, opened.manifest.text)
     return ServedModel(loaded, encoder, opened.manifest)
-
-
-def find_model(model: str | Path) -> str | Path:
-    """The directory a name stands for; a Hugging Face id, which has one slash, stays as it is.
-
-    Raises:
-        ModelError: no such directory, with all that was tried.
-    """
-    path = Path(model).expanduser()
-    if path.is_dir():
-        return path
-    name = str(model)
-    if "/" in name or os.sep in name:
-        is_hub_id = name.count("/") == 1 and not name.startswith((".", "/", "~"))
-        if is_hub_id:
-            return name
-        raise ModelError(f"{name} is no directory; give the directory of a model.")
-    listed = os.environ.get(MODELS_VARIABLE, "").split(os.pathsep)
-    tried = [path, *(Path(folder) / name for folder in listed if folder), _CHECKOUT / name]
-    for candidate in tried:
-        if candidate.is_dir():
-            return candidate
-    raise ModelError(
-        f"no model {name!r}; tried {', '.join(map(str, tried))}. Give a directory, the id "
-        f"of a Hugging Face repository (owner/name), {STUB!r}, or set {MODELS_VARIABLE} to where "
-        "your models are."
-    )
 
 
 def _torch(opened: ModelDirectory, device: str, dtype: str, threads: int | None) -> Backend:

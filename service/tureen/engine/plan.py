@@ -10,6 +10,7 @@ import numpy as np
 
 from tureen.contracts import Aggregation, Granularity, ScoreOptions
 from tureen.errors import NAMED, InvalidRequest, UnknownHead, nearest, quoted
+from tureen.model import calibration
 from tureen.model.manifest import HeadSpec
 
 
@@ -35,7 +36,7 @@ class Plan:
 
     def calibrate(self, values: np.ndarray) -> np.ndarray:
         """c = (v − mean) / std, of raw values (..., H)."""
-        return (values - self.mean) / self.std
+        return calibration.standardise(values, self.mean, self.std)
 
 
 def make_plan(options: ScoreOptions, heads: Sequence[HeadSpec]) -> Plan:
@@ -56,11 +57,12 @@ def make_plan(options: ScoreOptions, heads: Sequence[HeadSpec]) -> Plan:
             got=options.penalty,
             limit=0,
         )
+    mean, std = calibration.scales(chosen)
     return Plan(
         heads=chosen,
         columns=np.array([heads.index(head) for head in chosen]),
-        mean=np.array([head.calibration.mean for head in chosen]),
-        std=np.array([head.calibration.std for head in chosen]),
+        mean=mean,
+        std=std,
         weights=np.array(_weights(options.weights, chosen, heads), np.float64),
         granularities=frozenset(head.granularity for head in chosen),
         aggregation=options.aggregation,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -18,6 +19,13 @@ EXPORT_MODEL: Final = "model.onnx"
 EXPORT_RECORD: Final = "export.json"
 
 
+MODELS_VARIABLE: Final = "TUREEN_MODELS"
+"""Environment variable: directories that hold model directories, separated like PATH."""
+
+_CHECKOUT: Final = Path(__file__).parents[2] / "models"
+"""service/models; no wheel carries a model."""
+
+
 @dataclass(frozen=True, slots=True)
 class ModelDirectory:
     """A model described.
@@ -29,6 +37,33 @@ class ModelDirectory:
     manifest: Manifest
     tokenizer_directory: Path
     fingerprint: str
+
+
+def find_model(model: str | Path) -> str | Path:
+    """The directory a name stands for; a Hugging Face id, which has one slash, stays as it is.
+
+    Raises:
+        ModelError: no such directory, with all that was tried.
+    """
+    path = Path(model).expanduser()
+    if path.is_dir():
+        return path
+    name = str(model)
+    if "/" in name or os.sep in name:
+        is_hub_id = name.count("/") == 1 and not name.startswith((".", "/", "~"))
+        if is_hub_id:
+            return name
+        raise ModelError(f"{name} is no directory; give the directory of a model.")
+    listed = os.environ.get(MODELS_VARIABLE, "").split(os.pathsep)
+    tried = [path, *(Path(folder) / name for folder in listed if folder), _CHECKOUT / name]
+    for candidate in tried:
+        if candidate.is_dir():
+            return candidate
+    raise ModelError(
+        f"no model {name!r}; tried {', '.join(map(str, tried))}. Give a directory, the id "
+        f"of a Hugging Face repository (owner/name), 'stub' where it is served, or set {MODELS_VARIABLE} to where "
+        "your models are."
+    )
 
 
 def open_model(path: str | Path) -> ModelDirectory:

@@ -65,6 +65,8 @@ class HeadSpec:
     """One head.
 
     weight: of its calibrated value in the reward. combine: over the windows of a long context.
+    threshold: below this raw value a unit is called an error, where figures need a decision;
+    None is the mean of the calibration. No score depends on it.
     """
 
     name: str
@@ -72,6 +74,7 @@ class HeadSpec:
     weight: float
     calibration: Calibration = field(default_factory=Calibration)
     combine: Combine = "mean"
+    threshold: float | None = None
 
     def __post_init__(self) -> None:
         if not self.name or self.name == PENALTY_SEGMENT:
@@ -79,6 +82,12 @@ class HeadSpec:
         _require_finite(self.weight, f"weight of head {self.name!r}")
         _require_finite(self.calibration.mean, f"calibration.mean of head {self.name!r}")
         _require_positive(self.calibration.std, f"calibration.std of head {self.name!r}")
+        _require_finite(self.error_below, f"threshold of head {self.name!r}")
+
+    @property
+    def error_below(self) -> float:
+        """The raw value below which a unit is called an error."""
+        return self.calibration.mean if self.threshold is None else self.threshold
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -230,6 +239,8 @@ def fingerprint(directory: Path, manifest: Manifest) -> str:
     """
     described = dataclasses.asdict(manifest)
     parts = {key: described[key] for key in ("kind", "encoding", "text", "heads", "temperature")}
+    for head in parts["heads"]:
+        del head["threshold"]  # decides no score
     parts["base"] = manifest.base.sha256 if manifest.base is not None else None
     parts["ingredients"] = [(item.sha256, item.coefficient) for item in manifest.ingredients]
     parts["files"] = {
