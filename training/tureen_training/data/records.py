@@ -24,12 +24,14 @@ class Pair(NamedTuple):
     margin: by how much, at least 0, in the units of the head's value: the loss asks for
         v(chosen) − v(rejected) above it.
     rater: who said so, where known.
+    weight: of its loss against the other pairs of the prompt, above 0: how far it is to be relied on.
     """
 
     chosen: int
     rejected: int
     margin: float = 0.0
     rater: str | None = None
+    weight: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
