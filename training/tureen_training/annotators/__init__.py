@@ -1,0 +1,1 @@
+"""Annotators are not equal: agreement, reliability, labels from several people, audit of labels."""
