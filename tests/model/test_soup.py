@@ -19,7 +19,7 @@ from tureen.contracts import Calibration, Granularity
 from tureen.errors import IncompatibleSoup
 from tureen.model.checkpoint import load
 from tureen.model.files import sha256_file
-from tureen.model.manifest import Manifest, ModelError, read_manifest, write_manifest
+from tureen.model.manifest import Manifest, Method, ModelError, read_manifest, write_manifest
 from tureen.model.schema import SchemaError
 from tureen.model.soup import diff, inspect, make_soup
 
@@ -239,6 +239,115 @@ def test_a_soup_may_replace_itself(tmp_path: Path, member_directories: list[Path
     soup = make_soup([tmp_path / "s", member_directories[2]], [0.0, 1.0], tmp_path / "s", "greedy")
     assert soup.coefficients == (0.0, 0.0, 1.0)
     assert load(tmp_path / "s").manifest == soup
+
+
+TIES = Method(name="ties", scale=0.5, density=1.0)
+HALF = Method(name="task_arithmetic", scale=0.5)
+TENSOR = "backbone.encoder.layer.0.output.dense.weight"
+
+
+def test_another_coefficient_of_a_tureen_json_is_another_soup(
+    tmp_path: Path, member_directories: list[Path], values_of: Values
+):
+    """Coefficients re-weigh weights: the trunk changes, so do all values and the fingerprint."""
+    made = make_soup(member_directories[:2], [0.5, 0.5], tmp_path / "s", "uniform")
+    changed = tuple(
+        dataclasses.replace(ingredient, coefficient=coefficient)
+        for ingredient, coefficient in zip(made.ingredients, (0.25, 0.75), strict=True)
+    )
+    other = rewrite(tmp_path / "s", tmp_path / "other", ingredients=changed)
+    before, after = load(tmp_path / "s"), load(other)
+    a, b = (load(path).model.state_dict()[TENSOR] for path in member_directories[:2])
+    torch.testing.assert_close(after.model.state_dict()[TENSOR], 0.25 * a + 0.75 * b)
+    assert before.fingerprint != after.fingerprint
+    assert not torch.equal(values_of(before.model, ROWS), values_of(after.model, ROWS))
+
+
+def test_weights_of_heads_leave_the_values_alone(
+    tmp_path: Path, member_directories: list[Path], values_of: Values
+):
+    """`weights` re-weigh heads: the reward is another linear combination of the same values."""
+    manifest = read_manifest(member_directories[0])
+    other = rewrite(member_directories[0], tmp_path / "other", **head(manifest, weight=-3.0))
+    one, two = (values_of(load(path).model, ROWS) for path in (member_directories[0], other))
+    assert torch.equal(one, two)
+
+
+@pytest.mark.parametrize("encoding", ["delta", "full"])
+def test_task_arithmetic_goes_half_the_way_from_the_base(
+    tmp_path: Path, member_directories: list[Path], full_members: list[Path], encoding: str
+):
+    members = {"delta": member_directories[:2], "full": full_members}[encoding]
+    made = make_soup(members, None, tmp_path / "s", "uniform", method=HALF)
+    assert made.base is not None
+    base = load_file(Path(made.base.repo) / "model.safetensors")[TENSOR.removeprefix("backbone.")]
+    a, b = (load(path).model.state_dict()[TENSOR] for path in members)
+    expected = base + 0.5 * (0.5 * (a - base) + 0.5 * (b - base))
+    loaded = load(tmp_path / "s").model.state_dict()
+    torch.testing.assert_close(loaded[TENSOR], expected, rtol=0, atol=1e-6)
+
+
+def test_ties_keeps_what_agrees_in_sign(tmp_path: Path, member_directories: list[Path]):
+    made = make_soup(member_directories[:2], None, tmp_path / "s", "ties", method=TIES)
+    assert made.base is not None
+    base = load_file(Path(made.base.repo) / "model.safetensors")[TENSOR.removeprefix("backbone.")]
+    a, b = (load(path).model.state_dict()[TENSOR] - base for path in member_directories[:2])
+    larger = torch.where(a.abs() > b.abs(), a, b)
+    change = torch.where(a * b > 0, (a + b) / 2, larger)  # of two the larger decides the sign
+    loaded = load(tmp_path / "s").model.state_dict()
+    torch.testing.assert_close(loaded[TENSOR], base + 0.5 * change, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("method", [TIES, HALF])
+def test_what_holds_of_every_soup_holds_of_every_method(
+    tmp_path: Path, member_directories: list[Path], values_of: Values, method: Method
+):
+    names = [member_directories[i] for i in (0, 1, 2)]
+    soup = make_soup(names, [0.5, 0.3, 0.2], tmp_path / "s", "x", method=method)
+    values = values_of(load(tmp_path / "s").model, ROWS)
+    # heads are averaged on the trunk, whatever the trunk is
+    weights = torch.tensor([0.5, 0.3, 0.2]).view(3, 1)
+    mean = (weights * values[:, :, 1:]).sum(dim=2)
+    torch.testing.assert_close(mean, values[:, :, 0], rtol=0, atol=1e-5)
+    # coefficients permute with their ingredients
+    make_soup(names[::-1], [0.2, 0.3, 0.5], tmp_path / "r", "x", method=method)
+    reversed_ = values_of(load(tmp_path / "r").model, ROWS)
+    torch.testing.assert_close(reversed_[:, :, 0], values[:, :, 0], rtol=0, atol=1e-5)
+    # identical members have no spread
+    make_soup([names[0]] * 3, None, tmp_path / "same", "x", method=method)
+    same = values_of(load(tmp_path / "same").model, ROWS)
+    for group in range(1, 4):
+        torch.testing.assert_close(same[:, :, group], same[:, :, 0], rtol=0, atol=1e-6)
+    # the members keep their lineage; the fingerprint and the manifest say how they were combined
+    assert [one.lineage for one in soup.ingredients] == [{"seed": str(i)} for i in range(3)]
+    make_soup(names, [0.5, 0.3, 0.2], tmp_path / "linear", "x")
+    assert load(tmp_path / "linear").fingerprint != load(tmp_path / "s").fingerprint
+    assert inspect(tmp_path / "s")["method"] == dataclasses.asdict(method)
+
+
+@pytest.mark.parametrize("name", ["ties", "task_arithmetic"])
+def test_every_method_of_identical_checkpoints_is_the_checkpoint(
+    tmp_path: Path, member_directories: list[Path], values_of: Values, name: Any
+):
+    member = member_directories[0]
+    make_soup([member] * 2, None, tmp_path / "s", "x", method=Method(name=name))
+    many, one = (values_of(load(path).model, ROWS) for path in (tmp_path / "s", member))
+    torch.testing.assert_close(many[:, :, 0], one[:, :, 0], rtol=0, atol=1e-5)
+
+
+def test_a_soup_that_is_no_average_cannot_be_averaged_on(
+    tmp_path: Path, member_directories: list[Path]
+):
+    make_soup(member_directories[:2], None, tmp_path / "ties", "ties", method=TIES)
+    with pytest.raises(IncompatibleSoup, match=r"a soup by ties, .* give the ingredients"):
+        make_soup([tmp_path / "ties", member_directories[2]], None, tmp_path / "s", "uniform")
+
+
+def test_without_a_base_there_are_no_differences_to_it(tmp_path: Path):
+    members = [pico.bert_reward(tmp_path / str(seed), seed=seed) for seed in (0, 1)]
+    with pytest.raises(SchemaError, match='method is "ties" without a base'):
+        make_soup(members, None, tmp_path / "s", "ties", force=True, method=TIES)
+    assert not (tmp_path / "s").exists()
 
 
 def test_inspect_measures_the_ingredients(tmp_path: Path, member_directories: list[Path]):

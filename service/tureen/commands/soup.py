@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, get_args
 
 from rich.console import Console
 from rich.table import Table
@@ -13,6 +13,7 @@ from tureen.commands.output import print_json
 from tureen.errors import nearest
 from tureen.model import soup
 from tureen.model.directory import find_model
+from tureen.model.manifest import Method, MethodName
 from tureen.usage import Parser, UsageError
 
 HELP = """usage: tureen soup {inspect,make,diff} [...]
@@ -24,6 +25,8 @@ HELP = """usage: tureen soup {inspect,make,diff} [...]
 `tureen soup make --help` explains one."""
 
 MODEL_HELP = "a directory or the name of a model"
+TIES_DENSITY: Final = 0.2
+"""What the paper keeps."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -49,6 +52,11 @@ def inspect(argv: Sequence[str]) -> None:
     console = Console()
     base = found["base"]
     console.print(f"[bold]{found['model_id']}[/]  {found['soup']}  {found['fingerprint']}")
+    method = found["method"]
+    if method["name"] != "linear":
+        console.print(
+            f"method     {method['name']}, scale {method['scale']:g}, density {method['density']:g}"
+        )
     console.print(f"base       {base['repo'] if base else 'none: full weights'}")
     console.print(f"calibrated on  {found['calibration_set'] or 'nothing: not fitted'}")
     console.print(f"data       {', '.join(found['data_licences']) or 'not stated'}")
@@ -92,6 +100,25 @@ def make(argv: Sequence[str]) -> None:
         metavar="W",
         help="one for each MODEL, in their order, adding up to 1; left out, all count the same",
     )
+    parser.add_argument(
+        "--method",
+        choices=get_args(MethodName),
+        default="linear",
+        help="linear average of the weights; or of their differences to the base: task_arithmetic "
+        "scales the average, ties averages the large ones that agree in sign (default: linear)",
+    )
+    parser.add_argument(
+        "--scale",
+        type=float,
+        metavar="X",
+        help="of task_arithmetic and ties: factor of the combined differences (default: 1)",
+    )
+    parser.add_argument(
+        "--density",
+        type=float,
+        metavar="SHARE",
+        help="of ties: the share of a tensor's entries that is kept (default: 0.2)",
+    )
     parser.add_argument("--recipe", help="how they were chosen; a word that is stored")
     parser.add_argument(
         "--force",
@@ -99,14 +126,22 @@ def make(argv: Sequence[str]) -> None:
         help="average although no shared ancestor is on record; nothing else is forced",
     )
     arguments = parser.read(argv)
-    recipe = arguments.recipe or ("weighted" if arguments.coefficient else "uniform")
+    weighed = "weighted" if arguments.coefficient else "uniform"
+    recipe = arguments.recipe or (weighed if arguments.method == "linear" else arguments.method)
+    density = TIES_DENSITY if arguments.method == "ties" else 1.0
     try:
+        method = Method(
+            name=arguments.method,
+            scale=1.0 if arguments.scale is None else arguments.scale,
+            density=density if arguments.density is None else arguments.density,
+        )
         made = soup.make_soup(
             [find_model(model) for model in arguments.models],
             arguments.coefficient,
             arguments.out,
             recipe,
             force=arguments.force,
+            method=method,
         )
     except ValueError as error:
         raise UsageError(str(error)) from error

@@ -14,12 +14,18 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from tureen.model import sequence_classifier
-from tureen.model.averaging import average
+from tureen.model.averaging import TaskVector, average, combine
 from tureen.model.base import resolve_base
 from tureen.model.directory import ModelDirectory, open_model
 from tureen.model.files import replacing, sha256_file
 from tureen.model.heads import RewardHeads
-from tureen.model.manifest import Ingredient, Manifest, ModelError, write_manifest
+from tureen.model.manifest import (
+    LINEAR,
+    Ingredient,
+    Manifest,
+    ModelError,
+    write_manifest,
+)
 from tureen.model.reward_model import RewardModel, load_backbone
 from tureen.model.sequence_classifier import SequenceClassifier
 from tureen.model.storage import (
@@ -167,7 +173,7 @@ def _form_soup(opened: ModelDirectory, dtype: torch.dtype) -> RewardModel:
         base_directory = resolve_base(manifest.base)
         backbone = load_backbone(base_directory)
         parameters = backbone.state_dict()
-        deltas = average(states, manifest.coefficients, absent_is_zero=True)
+        deltas = combine(manifest.method, states, manifest.coefficients)
         with torch.no_grad():
             for name, delta in deltas.items():
                 if name not in parameters or parameters[name].shape != delta.shape:
@@ -179,7 +185,16 @@ def _form_soup(opened: ModelDirectory, dtype: torch.dtype) -> RewardModel:
                 parameters[name].add_(delta)
         nn.Module.to(backbone, dtype)  # transformers' override is typed wrongly
     else:
-        state = average(states, manifest.coefficients)
+        if manifest.method == LINEAR:
+            state = average(states, manifest.coefficients)
+        else:
+            assert manifest.base is not None  # the manifest sees to it
+            base = load_backbone(resolve_base(manifest.base)).state_dict()
+            vectors = [TaskVector(state, base) for state in states]
+            changes = combine(manifest.method, vectors, manifest.coefficients)
+            state = {
+                name: base[name] + changes[name] if name in changes else base[name] for name in base
+            }
         backbone = load_backbone(directory, state=state, dtype=dtype)
     return RewardModel(backbone, _heads(paths, manifest, backbone.config.hidden_size))
 

@@ -8,8 +8,8 @@
       tokenizer.json, …                unless the base's serve
       onnx/                            optional export
 
-Needs no torch. The soup is not stored: it is formed from ingredients and coefficients when the model is loaded, so
-another weighting is nothing but other coefficients in `tureen.json`.
+Needs no torch. The soup is not stored: it is formed from ingredients, coefficients and method when the model is
+loaded, so another weighting is nothing but other coefficients in `tureen.json`.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ COEFFICIENT_TOLERANCE: Final = 1e-6
 Kind = Literal["reward_model", "sequence_classifier"]
 Encoding = Literal["delta", "full"]
 Combine = Literal["mean", "max", "min"]
+MethodName = Literal["linear", "task_arithmetic", "ties"]
 
 
 class ModelError(ValueError):
@@ -111,6 +112,28 @@ class Ingredient:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Method:
+    """How the trunks of the ingredients become the soup's; formulas and papers in `averaging`.
+
+    Heads are averaged linearly whatever the method: they have no pretrained ancestor to differ from.
+    scale: λ of task_arithmetic and ties. density: share of the entries of a tensor that ties keeps.
+    """
+
+    name: MethodName = "linear"
+    scale: float = 1.0
+    density: float = 1.0
+
+    def __post_init__(self) -> None:
+        _require_positive(self.scale, "scale of the method")
+        if not 0 < self.density <= 1:
+            raise SchemaError(f"density of the method is {self.density}; it must be in (0, 1].")
+        if self.name == "linear" and self.scale != 1:
+            raise SchemaError(f"scale is {self.scale} in a linear average; it has none: leave it.")
+        if self.name != "ties" and self.density != 1:
+            raise SchemaError(f"density is {self.density} in {self.name}; only ties has one.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReferenceScore:
     """A sample and the rewards, one a response, that the model gave it when it was made, in fp32."""
 
@@ -124,6 +147,7 @@ class Manifest:
 
     encoding: "delta" ingredients hold the fp16 difference to the base of the tensors that changed,
     "full" ones hold the whole backbone. recipe: "single", "uniform", "weighted", "greedy", …
+    method: how the soup is formed of ingredients and coefficients; all but linear need the base.
     calibration_set: what the calibrations were fitted on; None says that they were not, or not
     since the soup was made. temperature: T of the win probability σ(Δ/T). reference: checked at
     start-up, stored against now.
@@ -138,6 +162,7 @@ class Manifest:
     temperature: float = 1.0
     ingredients: tuple[Ingredient, ...] = ()
     recipe: str = "single"
+    method: Method = field(default_factory=Method)
     encoding: Encoding = "full"
     lineage: dict[str, str] = field(default_factory=dict)
     data_licences: tuple[str, ...] = ()
@@ -153,6 +178,11 @@ class Manifest:
         _require_positive(self.temperature, "temperature")
         if self.encoding == "delta" and self.base is None:
             raise SchemaError('encoding is "delta" without a base; name the base, or store "full".')
+        if self.method != LINEAR and self.base is None:
+            raise SchemaError(
+                f'method is "{self.method.name}" without a base; it works on differences to one: '
+                "name the base, or average linearly."
+            )
         if self.kind == "sequence_classifier" and len(self.ingredients) > 1:
             raise SchemaError(
                 f'kind is "sequence_classifier" with {len(self.ingredients)} ingredients; a '
@@ -233,7 +263,7 @@ def write_manifest(directory: Path, manifest: Manifest) -> None:
 def fingerprint(directory: Path, manifest: Manifest) -> str:
     """ "sha256:…" over all that decides a score.
 
-    That is weights, coefficients, heads, calibration, text and temperature. The hashes of the
+    That is weights, coefficients, method, heads, calibration, text and temperature. The hashes of the
     weights are those the manifest states; loading verifies them. Files of the directory that shape
     the computation (config.json, the tokenizer) are hashed here.
     """
@@ -242,6 +272,8 @@ def fingerprint(directory: Path, manifest: Manifest) -> str:
     for head in parts["heads"]:
         del head["threshold"]  # decides no score
     parts["base"] = manifest.base.sha256 if manifest.base is not None else None
+    if manifest.method != LINEAR:  # left out otherwise: soups made before there was a choice
+        parts["method"] = described["method"]
     parts["ingredients"] = [(item.sha256, item.coefficient) for item in manifest.ingredients]
     parts["files"] = {
         name: sha256_file(directory / name)
@@ -287,3 +319,6 @@ def _require_distinct(names: Iterable[str], what: str) -> None:
         if name in seen:
             raise SchemaError(f"{what} has {name!r} twice; each name must be given once.")
         seen.add(name)
+
+
+LINEAR: Final = Method()

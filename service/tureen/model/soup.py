@@ -6,6 +6,10 @@ uniform wᵢ = 1/M: Wortsman et al. 2022, arXiv:2203.05482; of reward models: Ra
 arXiv:2401.12187. Deltas to the common base average alike: θ_base + Σᵢ wᵢ (θᵢ − θ_base). Sums are in
 fp64 whatever the stored type is. A shared ancestor is necessary, not sufficient: training tests
 for a barrier before it keeps a soup.
+
+Task arithmetic and TIES (`averaging`) are no convex combinations. They too are formed when the
+model is loaded, from the ingredients and the `method` that the manifest names: the ingredients
+keep their lineage and stay members, other coefficients are another soup, and nothing is rounded twice.
 """
 
 from __future__ import annotations
@@ -31,10 +35,12 @@ from tureen.model.base import resolve_base
 from tureen.model.directory import ModelDirectory, open_model
 from tureen.model.files import replacing, sha256_file
 from tureen.model.manifest import (
+    LINEAR,
     TOKENIZER_FILES,
     HeadSpec,
     Ingredient,
     Manifest,
+    Method,
     write_manifest,
 )
 from tureen.model.reward_model import load_backbone, load_config
@@ -61,8 +67,9 @@ def make_soup(
     out: str | Path,
     recipe: str,
     force: bool = False,
+    method: Method = LINEAR,
 ) -> Manifest:
-    """A model directory of the ingredients of `directories`, which may be soups themselves.
+    """A model directory of the ingredients of `directories`, which may be linear soups themselves.
 
     The calibrations and the temperature become the weighted means of the ingredients': right for
     identical ingredients, a start for others. They are marked as not fitted; fit them anew.
@@ -72,8 +79,10 @@ def make_soup(
         out: replaced in one step if it is a Tureen model; another existing directory is refused.
         recipe: how the ingredients were chosen: "uniform", "weighted", "greedy", …
         force: average although no shared pretrained ancestor is on record. Nothing else is forced.
+        method: how trunks are combined; of a soup among `directories` each ingredient by itself.
     Raises:
-        ValueError: no directories, or coefficients that are no convex combination.
+        ValueError: no directories, coefficients that are no convex combination, or a method that
+            needs a base where none is shared.
         ModelError: a directory that is no sound Tureen model.
         IncompatibleSoup: they differ in ancestor, architecture, heads, text or shapes.
     """
@@ -122,6 +131,7 @@ def make_soup(
             ),
             ingredients=tuple(ingredients),
             recipe=recipe,
+            method=method,
             lineage={},
             data_licences=tuple(
                 dict.fromkeys(name for model in opened for name in model.manifest.data_licences)
@@ -169,6 +179,7 @@ def inspect(directory: str | Path) -> dict[str, Any]:
         "model_id": manifest.model_id,
         "soup": manifest.soup,
         "fingerprint": model.fingerprint,
+        "method": dataclasses.asdict(manifest.method),
         "encoding": manifest.encoding,
         "base": None if manifest.base is None else dataclasses.asdict(manifest.base),
         "heads": [dataclasses.asdict(head) for head in manifest.heads],
@@ -251,6 +262,12 @@ def _config_directory(model: ModelDirectory) -> Path:
 def _require_compatible(models: Sequence[ModelDirectory], *, force: bool) -> None:
     for model in models:
         _require_ours(model)
+        if model.manifest.method != LINEAR:
+            raise IncompatibleSoup(
+                f"{model.directory} is a soup by {model.manifest.method.name}, which is no average "
+                "of its ingredients; give the ingredients themselves.",
+                field="method",
+            )
     first, *others = models
     expected = _traits(first)
     for other in others:
