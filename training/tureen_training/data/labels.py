@@ -16,7 +16,14 @@ from collections.abc import Iterable, Sequence
 from tureen.text.segments import Span
 from tureen_training.data.coverage import stated
 from tureen_training.data.qa_feedback import FACTUALITY_ERRORS, Feedback
-from tureen_training.data.records import Comparison, Example, Pair, SpanLabels
+from tureen_training.data.records import (
+    Comparison,
+    Comparisons,
+    Example,
+    Pair,
+    SpanLabels,
+    compare,
+)
 
 MIN_SPAN_WORDS = 5
 CLEAN, ERROR = 1.0, 0.0
@@ -62,8 +69,8 @@ def span_labels(item: Feedback) -> dict[str, SpanLabels]:
     }
 
 
-def coverage_pairs(item: Feedback) -> tuple[Pair, ...]:
-    """All pairs of predictions of which one states more of what the corrected answer states; ties dropped."""
+def coverage(item: Feedback) -> Comparisons:
+    """The predictions compared by how much of what the corrected answer states they state."""
     index = {
         (p, s): i
         for i, (p, s) in enumerate(
@@ -79,17 +86,7 @@ def coverage_pairs(item: Feedback) -> tuple[Pair, ...]:
     }
     shares = [stated(prediction, sentences) for prediction in item.predictions]
     wanted = stated(item.corrected, sentences) - (minor - shares[0])
-    return pairs_of([len(share & wanted) for share in shares])
-
-
-def pairs_of(scores: Sequence[float]) -> tuple[Pair, ...]:
-    """All pairs of K scored responses, the higher score chosen; ties dropped."""
-    return tuple(
-        Pair(chosen=i, rejected=j)
-        for i, first in enumerate(scores)
-        for j, second in enumerate(scores)
-        if first > second
-    )
+    return compare([len(share & wanted) for share in shares])
 
 
 def feedback_example(item: Feedback) -> Example:
@@ -101,6 +98,7 @@ def feedback_example(item: Feedback) -> Example:
     corrected = item.corrected.strip()
     changed = bool(corrected) and corrected.split() != item.predictions[0].split()
     better = (Pair(chosen=len(item.predictions), rejected=0),) if changed else ()
+    covered = coverage(item)
     return Example(
         prompt_id=item.question_id,
         origin="feedback",
@@ -108,10 +106,14 @@ def feedback_example(item: Feedback) -> Example:
         context=tuple(passage.text for passage in item.passages),
         responses=(*item.predictions, corrected) if changed else item.predictions,
         pairs={
-            Comparison.PREFERENCE: item.preferences,
+            Comparison.PREFERENCE: item.preferences.pairs,
             Comparison.CORRECTION: better,
-            Comparison.COVERAGE: coverage_pairs(item),
+            Comparison.COVERAGE: covered.pairs,
             Comparison.COMPLETION: better if item.missing else (),
+        },
+        ties={
+            Comparison.PREFERENCE: item.preferences.ties,
+            Comparison.COVERAGE: covered.ties,
         },
         spans={
             head: (labels, None, None, None, *([SpanLabels()] if changed else []))

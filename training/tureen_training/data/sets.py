@@ -13,8 +13,9 @@ from tureen.text.encoding import TextEncoder
 from tureen_training.data.contrast import contrast_example
 from tureen_training.data.focus import focus
 from tureen_training.data.items import Item, encode
+from tureen_training.data.jsonl import find
 from tureen_training.data.labels import feedback_example
-from tureen_training.data.qa_feedback import find, read_feedback, read_references
+from tureen_training.data.qa_feedback import read_feedback, read_references
 from tureen_training.data.records import Example, Split, split_of
 from tureen_training.runlog import progress
 

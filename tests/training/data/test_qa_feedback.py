@@ -1,12 +1,12 @@
-import gzip
+import dataclasses
 import json
-import pickle
 
 import feedback_files
 import pytest
 
-from tureen_training.data.qa_feedback import BadData, find, read_feedback, read_references
-from tureen_training.data.records import Pair
+from tureen_training.data.jsonl import BadData
+from tureen_training.data.qa_feedback import read_feedback, read_references
+from tureen_training.data.records import Pair, Tie
 
 
 def test_reads_gzip_and_plain_alike(tmp_path):
@@ -21,8 +21,8 @@ def test_reads_gzip_and_plain_alike(tmp_path):
     error = item.errors[0]
     assert item.predictions[0][error.span.start : error.span.end] == "1888"
     assert item.missing[0].sentences == ((0, 1),)  # the file counts passages and sentences from 1
-    assert item.preferences[0] == Pair(chosen=1, rejected=0)
-    assert item.ties == 1
+    assert item.preferences.pairs[0] == Pair(chosen=1, rejected=0)
+    assert item.preferences.ties == (Tie(1, 3),)
     # the text of a passage carries its title once
     assert item.passages[0].text.startswith("Gull Point\nThe lighthouse")
 
@@ -108,44 +108,33 @@ def test_a_reference_without_an_answer(tmp_path, answer):
         list(read_references(path))
 
 
-@pytest.mark.parametrize(
-    ("content", "problem"),
-    [
-        (b"", ":1: the file is empty"),
-        (b"[1]\n", ":1: expected an object, got list"),
-        (b'{"a": "\xff"}\n', ":1: not UTF-8"),
-    ],
-)
-def test_a_file_that_is_none(tmp_path, content, problem):
-    path = tmp_path / "bad.jsonl"
-    path.write_bytes(content)
-    with pytest.raises(BadData, match=problem):
+def released(tmp_path, name, records):
+    """The files of the release: one array, its questions without an id."""
+    for record in records:
+        del record["question_id"]
+    path = tmp_path / name
+    path.write_text(json.dumps(records, indent=1), encoding="utf-8")
+    return path
+
+
+def test_the_release_is_read_as_it_is(tmp_path):
+    records = [feedback_files.feedback_record(i) for i in range(3)]
+    ours = list(read_feedback(feedback_files.write(tmp_path / "a.jsonl", records)))
+    theirs = list(read_feedback(released(tmp_path, "train_feedback.json", records)))
+    assert [item.question_id for item in theirs] == [
+        "qaf-train-0000",
+        "qaf-train-0001",
+        "qaf-train-0002",
+    ]
+    assert [dataclasses.replace(item, question_id="") for item in theirs] == [
+        dataclasses.replace(item, question_id="") for item in ours
+    ]
+    references = [feedback_files.reference_record(0)]
+    (item,) = read_references(released(tmp_path, "train_1k.json", references))
+    assert item.question_id == "qaf-train1k-0000"
+
+
+def test_an_id_is_not_invented_for_an_unknown_file(tmp_path):
+    path = released(tmp_path, "mine.json", [feedback_files.feedback_record(0)])
+    with pytest.raises(BadData, match=r"mine\.json:2: field 'question_id' is missing"):
         list(read_feedback(path))
-
-
-def test_truncated_gzip(tmp_path):
-    path = feedback_files.write(
-        tmp_path / "a.jsonl.gz", [feedback_files.feedback_record(i) for i in range(50)]
-    )
-    path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(BadData, match=r"a\.jsonl\.gz:\d+: broken gzip data"):
-        list(read_feedback(path))
-    path.write_bytes(b"no gzip")
-    with pytest.raises(BadData, match=r"a\.jsonl\.gz:1: broken gzip data"):
-        list(read_feedback(path))
-    path.write_bytes(gzip.compress(b"")[:-4])
-    with pytest.raises(BadData, match=r"a\.jsonl\.gz:1: broken gzip data"):
-        list(read_feedback(path))
-
-
-def test_find(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"neither dev_feedback\.jsonl\.gz nor"):
-        find(tmp_path, "dev_feedback")
-    feedback_files.directory(tmp_path, questions=1)
-    assert find(tmp_path, "dev_feedback").name == "dev_feedback.jsonl.gz"
-
-
-def test_the_error_travels_between_processes(tmp_path):
-    error = BadData(tmp_path / "a", 3, "broken")
-    again = pickle.loads(pickle.dumps(error))
-    assert (str(again), again.line) == (str(error), 3)

@@ -6,14 +6,13 @@ from hypothesis import strategies as st
 from tureen.contracts import Granularity
 from tureen.text.segments import Span, segment
 from tureen_training.data.labels import (
-    coverage_pairs,
+    coverage,
     feedback_example,
-    pairs_of,
     span_labels,
     unit_labels,
 )
 from tureen_training.data.qa_feedback import Feedback, read_feedback
-from tureen_training.data.records import Comparison, Pair, SpanLabels
+from tureen_training.data.records import Comparison, Pair, SpanLabels, Tie
 
 TEXT = "Anna built it. Gulls nest there. It burned."
 UNITS = [Span(0, 15), Span(15, 33), Span(33, 43)]
@@ -85,15 +84,9 @@ def test_every_marked_character_lies_in_an_error_unit(text, cuts, granularity):
         assert label == (0 if marked else 1)
 
 
-def test_pairs_of_all_comparisons_without_ties():
-    assert pairs_of([0.5, 1.0, 0.5]) == (Pair(1, 0), Pair(1, 2))
-    assert pairs_of([1, 1, 1]) == ()
-    assert len(pairs_of([4, 3, 2, 1])) == 6
-
-
 def test_coverage_prefers_the_answer_that_states_more(item: Feedback):
     # the correction states sentences 1 and 2; the predictions state 1, 1, none and both of them
-    pairs = set(coverage_pairs(item))
+    pairs = set(coverage(item).pairs)
     assert {Pair(3, 0), Pair(3, 1), Pair(3, 2), Pair(1, 2)} <= pairs
     assert not {Pair(p.rejected, p.chosen) for p in pairs} & pairs
 
@@ -108,6 +101,7 @@ def test_the_example_of_a_question(item: Feedback):
         Pair(1, 2),
         Pair(3, 2),
     )
+    assert example.ties[Comparison.PREFERENCE] == (Tie(1, 3),)
     assert example.responses[0] == feedback_files.FIRST
     assert example.responses[4] == feedback_files.CORRECTED
     assert example.pairs[Comparison.CORRECTION] == (Pair(4, 0),)
