@@ -68,14 +68,8 @@ def fit(
         raise ValueError(f"item {item} has no vote; leave such items out")
     posterior = votes / votes.sum(axis=1, keepdims=True)
     likelihoods: list[float] = []
-    converged = False
-    for _ in range(max_steps):
-        prior = posterior.mean(axis=0)
-        confusion = np.einsum("ic,irl->rcl", posterior, counts) + smoothing
-        totals = confusion.sum(axis=2, keepdims=True)  # 0 for a label that nobody may have met
-        confusion = np.divide(
-            confusion, totals, out=np.full_like(confusion, 1 / counts.shape[2]), where=totals > 0
-        )
+    while True:
+        prior, confusion = _maximise(posterior, counts, smoothing)
         joint = np.log(np.maximum(prior, _LEAST)) + np.einsum(
             "irl,rcl->ic", counts, np.log(np.maximum(confusion, _LEAST))
         )
@@ -84,7 +78,15 @@ def fit(
         likelihoods.append(float(evidence.sum()))
         moved = float(np.abs(updated - posterior).max())
         posterior = updated
-        if moved < tolerance:
-            converged = True
-            break
-    return DawidSkene(posterior, prior, confusion, tuple(likelihoods), converged)
+        if moved < tolerance or len(likelihoods) == max_steps:
+            return DawidSkene(posterior, prior, confusion, tuple(likelihoods), moved < tolerance)
+
+
+def _maximise(
+    posterior: np.ndarray, counts: np.ndarray, smoothing: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Prior (C,) and confusions (R, C, C)."""
+    confusion = np.einsum("ic,irl->rcl", posterior, counts) + smoothing
+    totals = confusion.sum(axis=2, keepdims=True)  # 0 for a rater who may never have met the label
+    even = np.full_like(confusion, 1 / counts.shape[2])
+    return posterior.mean(axis=0), np.divide(confusion, totals, out=even, where=totals > 0)

@@ -60,6 +60,11 @@ class Votes:
         np.add.at(counts, tuple(self.codes.T), 1)
         return counts
 
+    def table(self) -> np.ndarray:
+        """Each rater's label code of each item; NaN where there is none, or more than one vote. (I, R)"""
+        counts = self.counts()
+        return np.where(counts.sum(axis=2) == 1, counts.argmax(axis=2), np.nan)
+
     def item_counts(self) -> np.ndarray:
         """How often each item got each label. (I, C)"""
         counts = np.zeros((len(self.items), len(self.labels)), dtype=np.int64)
