@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import time
 from collections.abc import Sequence, Sized
 from concurrent.futures import ThreadPoolExecutor
@@ -140,6 +141,7 @@ class Scorer:
         *,
         deadline_ns: int | None = None,
         priority: Priority = Priority.INTERACTIVE,
+        patience_s: float = 0.0,
     ) -> ScoreResponse:
         """Scores every sample; one that cannot be scored has an error in its place.
 
@@ -148,6 +150,7 @@ class Scorer:
 
         Args:
             deadline_ns: on the clock of `time.monotonic_ns`.
+            patience_s: how long to wait for permits before the refusal.
         Raises:
             TureenError: where the request fails as a whole: wrong options, no samples, too many
                 responses, an unknown model, no permits, the deadline, a server that drains or is
@@ -156,7 +159,7 @@ class Scorer:
         count = self.check_size(request.samples)
         serving = self._serving(request.model)
         outcomes, timings = await self._evaluate(
-            serving, request.samples, count, request, deadline_ns, priority
+            serving, request.samples, count, request, deadline_ns, priority, patience_s
         )
         results: list[SampleResult] = []
         for sample, outcome in zip(request.samples, outcomes, strict=True):
@@ -217,6 +220,7 @@ class Scorer:
         options: ScoreOptions,
         deadline_ns: int | None,
         lane: Priority,
+        patience_s: float = 0.0,
     ) -> tuple[list[Outcome], Timings]:
         if self._draining:
             raise Overloaded(
@@ -225,10 +229,11 @@ class Scorer:
                 retry_after_s=serving.wait_hint_s(),
             )
         try:
-            with self._permits.hold(count, serving.wait_hint_s):
+            patience_s = min(patience_s, _left_s(deadline_ns))
+            async with self._permits.wait(count, serving.wait_hint_s, patience_s):
                 if deadline_ns is None:
                     return await serving.evaluate(samples, options, lane=lane, deadline_ns=None)
-                left_s = (deadline_ns - time.monotonic_ns()) / 1e9
+                left_s = _left_s(deadline_ns)
                 if left_s <= 0:
                     raise _late()
                 try:
@@ -277,6 +282,10 @@ class Scorer:
                 got=name,
             )
         return serving
+
+
+def _left_s(deadline_ns: int | None) -> float:
+    return math.inf if deadline_ns is None else (deadline_ns - time.monotonic_ns()) / 1e9
 
 
 def _late() -> DeadlineExceeded:

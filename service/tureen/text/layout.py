@@ -6,9 +6,9 @@ is, and a text can be tokenised once and joined to many others.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 import numpy as np
 from tokenizers import Tokenizer
@@ -81,6 +81,9 @@ class _Part(NamedTuple):
     type_ids: np.ndarray  # (T,) int32
 
 
+_NOTHING: Final = _Part(np.empty(0, np.int32), np.empty(0, np.int32))
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Layout:
     """prefix, first text, middle, second text, suffix; where there is no second text, no middle.
@@ -97,8 +100,7 @@ class Layout:
     @classmethod
     def bare(cls) -> Layout:
         """For texts that carry their special tokens themselves, as a chat template writes them."""
-        nothing = _Part(np.empty(0, np.int32), np.empty(0, np.int32))
-        return cls(nothing, nothing, nothing, type_ids=(0, 0), bos=None)
+        return cls(_NOTHING, _NOTHING, _NOTHING, type_ids=(0, 0), bos=None)
 
     @classmethod
     def of(cls, tokenizer: PreTrainedTokenizerBase, backend: Tokenizer, *, pair: bool) -> Layout:
@@ -130,6 +132,16 @@ class Layout:
                 "special tokens; tureen reads no other layout; choose another tokenizer."
             )
         return layout
+
+    def opening(self) -> Layout:
+        """Only what opens a row."""
+        return replace(self, suffix=_NOTHING)
+
+    def around(self, tokens: Tokens) -> Layout:
+        """Without what ends a row, where the tokens end with it themselves."""
+        closing = self.suffix.ids.tolist()
+        closed = bool(closing) and tokens.ids[-len(closing) :].tolist() == closing
+        return self.opening() if closed else self
 
     def join(self, first: Tokens, second: Tokens | None = None) -> Row:
         """One row. A single text that opens with the beginning-of-sequence itself gets no other."""

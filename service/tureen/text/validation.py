@@ -15,10 +15,7 @@ def validate(sample: Sample) -> None:
         InvalidRequest: the sample cannot be scored; with the path of the first field at fault.
     """
     _validate_shape(sample)
-    for field, text in _texts(sample):
-        _validate_unicode(field, text)
-    for index, response in enumerate(sample.responses):
-        _refuse_blank(f"responses[{index}]", response, "generate it again or leave it out")
+    validate_texts(sample)
     if sample.prompt is not None:
         _refuse_blank("prompt", sample.prompt, "send what the response answers")
     if sample.messages is not None:
@@ -29,6 +26,17 @@ def validate(sample: Sample) -> None:
         )
     if sample.offsets is not None:
         _validate_offsets(sample.offsets, sample.responses)
+
+
+def validate_texts(sample: Sample) -> None:
+    """
+    Raises:
+        InvalidRequest: a text of the sample is no valid Unicode, or a response is blank.
+    """
+    for field, text in _texts(sample):
+        _validate_unicode(field, text)
+    for index, response in enumerate(sample.responses):
+        _refuse_blank(f"responses[{index}]", response, "generate it again or leave it out")
 
 
 def _validate_shape(sample: Sample) -> None:
