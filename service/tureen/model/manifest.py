@@ -25,6 +25,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final, Literal
 
 from tureen.contracts import PENALTY_SEGMENT, Calibration, Granularity, Sample
+from tureen.model.drift import RewardReference
 from tureen.model.files import sha256_file, write_atomically
 from tureen.model.schema import SchemaError, decode
 from tureen.text.template import TextSpec
@@ -150,7 +151,8 @@ class Manifest:
     method: how the soup is formed of ingredients and coefficients; all but linear need the base.
     calibration_set: what the calibrations were fitted on; None says that they were not, or not
     since the soup was made. temperature: T of the win probability σ(Δ/T). reference: checked at
-    start-up, stored against now.
+    start-up, stored against now. reward_reference: of the calibration set's rewards, from which
+    drift is measured; None: not stored, drift is not told.
     """
 
     format_version: int = FORMAT_VERSION
@@ -169,6 +171,7 @@ class Manifest:
     calibration_set: str | None = None
     metrics: dict[str, Any] = field(default_factory=dict)
     reference: tuple[ReferenceScore, ...] = ()
+    reward_reference: RewardReference | None = None
 
     def __post_init__(self) -> None:
         if not self.heads:

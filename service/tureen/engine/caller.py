@@ -1,0 +1,52 @@
+"""Who asks, while their request is answered: the name metrics and logs speak of, and its trace.
+
+A door puts a `Caller` in place before anything else happens; whatever runs in that task, or in a
+task it starts, finds it there. In process, without a door, there is none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from tureen.contracts import Sample
+
+ANONYMOUS = "anonymous"
+
+Attributes = Mapping[str, str | int | float | Sequence[float]]
+
+
+class Trace(Protocol):
+    """The trace of one request; times are those of `time.monotonic_ns`."""
+
+    def step(
+        self, name: str, start_ns: int, end_ns: int, attributes: Attributes | None = None
+    ) -> None:
+        """A part of it that is over."""
+        ...
+
+    def describe(self, attributes: Attributes) -> None:
+        """What is known of the request as a whole."""
+        ...
+
+
+@dataclass(slots=True)
+class Caller:
+    """
+    request_id: the caller's own, or made by the door.
+    client: name of the key that was sent.
+    carrier: headers of the W3C trace context that came with the request.
+    trace: None unless the request is traced.
+    samples: what was asked, for a log that was told to hold text.
+    """
+
+    request_id: str
+    client: str = ANONYMOUS
+    carrier: Mapping[str, str] = field(default_factory=dict)
+    trace: Trace | None = None
+    samples: Sequence[Sample] = ()
+
+
+CALLER: ContextVar[Caller | None] = ContextVar("tureen_caller", default=None)
