@@ -31,6 +31,7 @@ def window(token: int, length: int = 4, units: int = 1) -> Window:
         input_ids=np.full(length, token, np.int32),
         token_type_ids=np.zeros(length, np.int32),
         spans=np.array([(0, length)] * units, np.int32),
+        response_start=0,
     )
 
 

@@ -20,7 +20,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, YamlConfigSettingsSource
 
 from tureen.engine.limits import EngineLimits
-from tureen.engine.loading import BackendName, DtypeName
+from tureen.engine.loading import BackendName, DtypeName, RedistributionName
 from tureen.errors import nearest
 from tureen.model.directory import MODELS_VARIABLE
 from tureen.usage import Parser, UsageError
@@ -63,6 +63,13 @@ class Config(BaseSettings):
         default="float32",
         description="Number format of the forward pass. The short ones are for a GPU and make "
         "rewards less exact.",
+    )
+    redistribute: RedistributionName = Field(
+        default="none",
+        description="Spread what heads say of the whole response over its sentences, each marked "
+        "as such; rewards stay the same. ablation: the model runs once more for each sentence (32 "
+        "at most). attention: by the attention of the last layer, at hardly a cost; only for a third "
+        "party's classifier in torch.",
     )
     api_key: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(),

@@ -44,6 +44,13 @@ class Granularity(StrEnum):
     SUB_SENTENCE = "sub_sentence"
 
 
+class Redistribution(StrEnum):
+    """How one value of the whole response was spread over its sentences (`model.redistribution`)."""
+
+    ABLATION = "ablation"
+    ATTENTION = "attention"
+
+
 class Priority(StrEnum):
     """The two lanes of the queue, header and metadata `x-priority`."""
 
@@ -135,6 +142,9 @@ class Segment:
     `reward` of all segments of a response adds up to `Score.reward`. Segments of a head tile the
     response. For the segment named "penalty", which spans the response, `value` is the penalty and
     `reward` = −value.
+
+    redistribution: how the head's value of the response was spread over its sentences; None (in
+    JSON the field is absent) where the head itself gave the value.
     """
 
     head: str
@@ -142,6 +152,7 @@ class Segment:
     end: int
     value: float
     reward: float
+    redistribution: Redistribution | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,7 +170,8 @@ class Score:
     """reward = Σ_h weight_h · calibrated_h − penalty. Nothing else.
 
     members: each member's reward. token_rewards: one for each of the caller's offsets, adding up
-    to reward. tokens: tokens the model read, all windows and special tokens counted.
+    to reward. tokens: tokens the model read, all windows and special tokens counted, without the
+    runs of an ablation.
     truncated_tokens: tokens dropped on request (`truncate`).
     """
 
@@ -243,10 +255,14 @@ class Calibration:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeadInfo:
+    """redistribution: how its values of the response are spread over sentences; None (in JSON the
+    field is absent) where they are not."""
+
     name: str
     granularity: Granularity
     weight: float
     calibration: Calibration
+    redistribution: Redistribution | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

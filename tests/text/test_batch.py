@@ -6,11 +6,12 @@ from tureen.text.encoding import Window
 
 
 def test_rows_are_padded_on_the_right_and_masks_count_what_is_there():
-    short = Window(np.array([7, 8], np.int32), np.array([0, 1], np.int32), np.array([[0, 2]]))
+    short = Window(np.array([7, 8], np.int32), np.array([0, 1], np.int32), np.array([[0, 2]]), 1)
     long = Window(
         np.array([1, 2, 3, 4], np.int32),
         np.array([0, 0, 1, 1], np.int32),
         np.array([[0, 1], [1, 4]]),
+        response_start=2,
     )
     batch = collate([short, long], pad_id=9)
     assert batch.input_ids.tolist() == [[7, 8, 9, 9], [1, 2, 3, 4]]

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import get_args
 
 from tureen.engine.limits import EngineLimits
-from tureen.engine.loading import BackendName, DtypeName, load_model
+from tureen.engine.loading import BackendName, DtypeName, RedistributionName, load_model
 from tureen.engine.scorer import Scorer
 from tureen.engine.served import ServedModel
 from tureen.usage import Parser, UsageError
@@ -18,6 +18,12 @@ def add_model_options(parser: Parser) -> None:
     parser.add_argument("--backend", choices=get_args(BackendName), default="auto")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--dtype", choices=get_args(DtypeName), default="float32")
+    parser.add_argument(
+        "--redistribute",
+        choices=get_args(RedistributionName),
+        default="none",
+        help="spread values of the whole response over its sentences [default none]",
+    )
 
 
 def load(arguments: argparse.Namespace) -> ServedModel:
@@ -26,6 +32,7 @@ def load(arguments: argparse.Namespace) -> ServedModel:
         backend=arguments.backend,
         device=arguments.device,
         dtype=arguments.dtype,
+        redistribute=arguments.redistribute,
     )
 
 

@@ -87,7 +87,8 @@ def _coloured(text: str, score: Score) -> Iterator[Text]:
     if not told_apart:
         yield Text(text)
     for head, parts in told_apart.items():
-        line = Text(f"{head}: ", style="dim")
+        spread = f", by {parts[0].redistribution}" if parts[0].redistribution else ""
+        line = Text(f"{head}{spread}: ", style="dim")
         for part in sorted(parts, key=lambda part: part.start):
             line.append(text[part.start : part.end], style=_colour(part.reward))
             line.append(f"({part.reward:+.3f}) ", style="dim")

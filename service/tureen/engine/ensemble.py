@@ -18,7 +18,10 @@ and these are mean optimisation, WCO and UWO of Coste et al. 2023,
 away from r(0) is the penalty: a segment of its own, so that the segments' rewards always add up to
 the reward.
 
-Legend: W windows, N units, S units of one granularity, G groups, M members, H heads.
+A head of the whole response whose value is redistributed has its values of the sentences by then
+(`model.redistribution`); their mean is the value, so all of this holds for it too.
+
+Legend: W windows, P parts taken out, N units, S units of one granularity, G groups, M members, H heads.
 """
 
 from __future__ import annotations
@@ -35,6 +38,7 @@ from tureen.contracts import (
     PENALTY_SEGMENT,
     Aggregation,
     HeadScore,
+    Redistribution,
     Segment,
     Uncertainty,
 )
@@ -42,6 +46,7 @@ from tureen.engine.plan import Plan
 from tureen.errors import InvalidRequest
 from tureen.model.calibration import win_probability as pairwise
 from tureen.model.manifest import HeadSpec
+from tureen.model.redistribution import by_ablation, by_attention, sentences
 
 if TYPE_CHECKING:
     from tureen.text.encoding import Unit
@@ -64,17 +69,26 @@ class Judgement:
     members: tuple[float, ...] | None
 
 
-def judge(windows: Sequence[np.ndarray], units: Sequence[Unit], plan: Plan) -> Judgement:
+def judge(
+    windows: Sequence[np.ndarray],
+    units: Sequence[Unit],
+    plan: Plan,
+    ablated: Sequence[Sequence[np.ndarray]] = (),
+) -> Judgement:
     """One response's judgement.
 
     Args:
         windows: W arrays (N, G, H of the backend), finite.
         units: the N units; the first one is the whole response.
+        ablated: of the P `parts`, where the plan redistributes by ablation: W arrays (1, G, H of
+            the backend), finite.
     Raises:
         InvalidRequest: the weights or the penalty are so large that the reward, a share of it or
             its spread is not finite.
     """
     values = combine_windows([window[:, :, plan.columns] for window in windows], plan.heads)
+    if plan.redistribution is not None:
+        _redistribute(values, units, plan, ablated)
     calibrated = plan.calibrate(values)  # (N, G, H)
     share = _shares(units, plan.heads)  # (N, H)
     of_heads = (calibrated * share[:, None]).sum(axis=0)  # (G, H)
@@ -92,7 +106,7 @@ def judge(windows: Sequence[np.ndarray], units: Sequence[Unit], plan: Plan) -> J
             "spread must be finite: scale them down.",
             field="weights",
         )
-    segments = _segments(units, plan.heads, values[:, 0].T.tolist(), of_segments.T.tolist())
+    segments = _segments(units, plan, values[:, 0].T.tolist(), of_segments.T.tolist())
     if plan.aggregation is not Aggregation.MEAN:
         penalty = soup - reward
         whole = units[0]
@@ -114,6 +128,27 @@ def judge(windows: Sequence[np.ndarray], units: Sequence[Unit], plan: Plan) -> J
     )
 
 
+def _redistribute(
+    values: np.ndarray,
+    units: Sequence[Unit],
+    plan: Plan,
+    ablated: Sequence[Sequence[np.ndarray]],
+) -> None:
+    """Writes the sentences' values of the redistributed heads into values, (N, G, H)."""
+    rows, heads = sentences(units), plan.redistributed
+    whole = values[0][:, heads]
+    if plan.redistribution is Redistribution.ATTENTION:
+        spread = by_attention(whole, values[rows][:, :, heads], plan.mean[heads])
+    else:
+        without = [
+            combine_windows([window[:, :, plan.columns] for window in windows], plan.heads)[0]
+            for windows in ablated
+        ]
+        of_heads = np.array(without).reshape(-1, *values.shape[1:])[:, :, heads]
+        spread = by_ablation(whole, of_heads, units)
+    values[np.ix_(rows, np.arange(values.shape[1]), np.flatnonzero(heads))] = spread
+
+
 def _shares(units: Sequence[Unit], heads: Sequence[HeadSpec]) -> np.ndarray:
     """(N, H): 1 / S where unit and head are of one granularity, of which there are S units.
 
@@ -131,14 +166,23 @@ def _shares(units: Sequence[Unit], heads: Sequence[HeadSpec]) -> np.ndarray:
 
 def _segments(
     units: Sequence[Unit],
-    heads: Sequence[HeadSpec],
+    plan: Plan,
     values: list[list[float]],
     rewards: list[list[float]],
 ) -> list[Segment]:
     """Head by head, in the order of the response. values, rewards: H rows of N."""
+    spread = plan.redistribution is not None and len(sentences(units)) > 1
+    marks = [plan.redistribution if spread and here else None for here in plan.redistributed]
     return [
-        Segment(head=head.name, start=unit.start, end=unit.end, value=value, reward=reward)
-        for head, of_units, shares in zip(heads, values, rewards, strict=True)
+        Segment(
+            head=head.name,
+            start=unit.start,
+            end=unit.end,
+            value=value,
+            reward=reward,
+            redistribution=mark,
+        )
+        for head, mark, of_units, shares in zip(plan.heads, marks, values, rewards, strict=True)
         for unit, value, reward in zip(units, of_units, shares, strict=True)
         if unit.granularity is head.granularity
     ]

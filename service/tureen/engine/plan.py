@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tureen.contracts import Aggregation, Granularity, ScoreOptions
+from tureen.contracts import Aggregation, Granularity, Redistribution, ScoreOptions
 from tureen.errors import NAMED, InvalidRequest, UnknownHead, nearest, quoted
 from tureen.model import calibration
 from tureen.model.manifest import HeadSpec
+from tureen.model.redistribution import SEGMENTS
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Plan:
-    """How values become a reward. Arrays run over the H computed heads, in the model's order."""
+    """How values become a reward. Arrays run over the H computed heads, in the model's order.
+
+    A head whose values are redistributed has, in `heads`, the granularity of its segments.
+    """
 
     heads: tuple[HeadSpec, ...]
     columns: np.ndarray  # (H,) where the heads stand along the last axis of the backend's values
@@ -24,6 +28,8 @@ class Plan:
     std: np.ndarray  # (H,)
     weights: np.ndarray  # (H,)
     granularities: frozenset[Granularity]  # at which the H speak
+    redistribution: Redistribution | None
+    redistributed: np.ndarray  # (H,) bool: the heads whose values are
     aggregation: Aggregation
     penalty: float
     uncertainty: bool
@@ -39,11 +45,14 @@ class Plan:
         return calibration.standardise(values, self.mean, self.std)
 
 
-def make_plan(options: ScoreOptions, heads: Sequence[HeadSpec]) -> Plan:
+def make_plan(
+    options: ScoreOptions, heads: Sequence[HeadSpec], redistribution: Redistribution | None = None
+) -> Plan:
     """The plan of a request.
 
     Args:
         heads: of the model, in the order of the backend's values.
+        redistribution: of the values of heads that speak of the whole response.
     Raises:
         UnknownHead: `heads` or `weights` names a head the model does not have.
         InvalidRequest: `heads` is empty or names one twice; `weights` is empty, not finite, or
@@ -58,13 +67,22 @@ def make_plan(options: ScoreOptions, heads: Sequence[HeadSpec]) -> Plan:
             limit=0,
         )
     mean, std = calibration.scales(chosen)
+    spread = [
+        redistribution is not None and head.granularity is Granularity.RESPONSE for head in chosen
+    ]
+    segments = [
+        replace(head, granularity=SEGMENTS) if is_spread else head
+        for head, is_spread in zip(chosen, spread, strict=True)
+    ]
     return Plan(
-        heads=chosen,
+        heads=tuple(segments),
         columns=np.array([heads.index(head) for head in chosen]),
         mean=mean,
         std=std,
         weights=np.array(_weights(options.weights, chosen, heads), np.float64),
-        granularities=frozenset(head.granularity for head in chosen),
+        granularities=frozenset(head.granularity for head in segments),
+        redistribution=redistribution if any(spread) else None,
+        redistributed=np.array(spread),
         aggregation=options.aggregation,
         penalty=options.penalty,
         uncertainty=options.uncertainty or options.aggregation is not Aggregation.MEAN,

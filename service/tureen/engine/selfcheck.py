@@ -40,7 +40,7 @@ def windows_of(model: ServedModel) -> list[Window]:
     Raises:
         InputTooLong: not even the shortest fits.
     """
-    granularities = {head.granularity for head in model.heads}
+    granularities = model.plan(ScoreOptions()).granularities
     windows: list[Window] = []
     for response in _RESPONSES:
         sample = Sample(prompt="Is it?", responses=(response,))
@@ -58,7 +58,7 @@ def run_self_check(model: ServedModel) -> str | None:
     Raises:
         Whatever the backend raises.
     """
-    plan = make_plan(ScoreOptions(), model.heads)
+    plan = make_plan(ScoreOptions(), model.heads)  # the reward, however it is spread
     return _check_invariance(model, plan) or _check_reference(model, plan)
 
 

@@ -4,20 +4,33 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tureen.contracts import HeadInfo, IngredientInfo, Limits, ModelInfo
+from tureen.contracts import (
+    Granularity,
+    HeadInfo,
+    IngredientInfo,
+    Limits,
+    ModelInfo,
+    Redistribution,
+    ScoreOptions,
+)
 from tureen.engine.backend import Backend
 from tureen.engine.limits import EngineLimits
+from tureen.engine.plan import Plan, make_plan
 from tureen.model.manifest import HeadSpec, Manifest
 from tureen.text.encoding import TextEncoder
 
 
 @dataclass(frozen=True, slots=True)
 class ServedModel:
-    """What `load_model` gives and a `Scorer` takes."""
+    """What `load_model` gives and a `Scorer` takes.
+
+    redistribution: how values of the whole response are spread over its sentences, if they are.
+    """
 
     backend: Backend
     encoder: TextEncoder
     manifest: Manifest
+    redistribution: Redistribution | None = None
 
     @property
     def model_id(self) -> str:
@@ -30,6 +43,10 @@ class ServedModel:
     @property
     def heads(self) -> tuple[HeadSpec, ...]:
         return self.manifest.heads
+
+    def plan(self, options: ScoreOptions) -> Plan:
+        """Of a request; raises as `make_plan` does."""
+        return make_plan(options, self.heads, self.redistribution)
 
     @property
     def pad_id(self) -> int:
@@ -56,6 +73,9 @@ class ServedModel:
                     granularity=head.granularity,
                     weight=head.weight,
                     calibration=head.calibration,
+                    redistribution=(
+                        self.redistribution if head.granularity is Granularity.RESPONSE else None
+                    ),
                 )
                 for head in manifest.heads
             ),

@@ -10,20 +10,22 @@ import traceback
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import chain
 
-from tureen.contracts import Priority, Sample, Score, ScoreOptions, Timings
+from tureen.contracts import Priority, Redistribution, Sample, Score, ScoreOptions, Timings
 from tureen.engine.cache import ValueCache
 from tureen.engine.ensemble import judge
 from tureen.engine.inflight import InFlight, Ticket
 from tureen.engine.limits import EngineLimits
 from tureen.engine.metrics import Metrics
 from tureen.engine.permits import wait_hint_s
-from tureen.engine.plan import Plan, make_plan
+from tureen.engine.plan import Plan
 from tureen.engine.queue import Entry, Queue
 from tureen.engine.selfcheck import run_self_check, windows_of
 from tureen.engine.served import ServedModel
 from tureen.engine.worker import Worker
 from tureen.errors import BackendFailure, TureenError
+from tureen.model.redistribution import ablated_windows
 from tureen.text.alignment import token_rewards
 from tureen.text.encoding import EncodedResponse, Window
 
@@ -38,9 +40,14 @@ Outcome = tuple[Score, ...] | TureenError
 
 @dataclass(slots=True)
 class _Encoded:
-    """A sample on its way. entries: for each response, one a window."""
+    """A sample on its way.
+
+    windows: for each response, all that is run: its own windows, then those of each part taken out.
+    keys, entries: one for each of them.
+    """
 
     responses: list[EncodedResponse]
+    windows: list[list[Window]]
     keys: list[list[bytes]]
     entries: list[list[Entry]] = field(default_factory=list)
 
@@ -62,7 +69,8 @@ class Serving:
         self._metrics = metrics.model(self.info)
         self._threads = tokenizer_threads
         self._in_flight = InFlight(cache, self._metrics)
-        self._key = hashlib.blake2b(model.fingerprint.encode(), digest_size=16)
+        kind = model.redistribution or ""  # attention stands among the values
+        self._key = hashlib.blake2b(f"{model.fingerprint} {kind}".encode(), digest_size=16)
         self._worker: Worker | None = None
         self._trouble: str | None = "the start-up check has not run"
 
@@ -130,7 +138,7 @@ class Serving:
             TureenError: the options are wrong, or the model is not fit for work.
         """
         started_ns = time.monotonic_ns()
-        plan = make_plan(options, self.model.heads)
+        plan = self.model.plan(options)
         if self._worker is None:
             raise BackendFailure(
                 f"model {self.model.model_id!r} does not serve: {self.trouble}. "
@@ -177,8 +185,9 @@ class Serving:
         for sample in samples:
             try:
                 responses = self.model.encoder.encode(sample, plan.granularities, options.truncate)
-                keys = [[self._key_of(window) for window in one.windows] for one in responses]
-                encoded.append(_Encoded(responses, keys))
+                windows = [_windows(one, plan) for one in responses]
+                keys = [[self._key_of(window) for window in some] for some in windows]
+                encoded.append(_Encoded(responses, windows, keys))
             except TureenError as error:
                 encoded.append(error)
             except Exception as error:  # one sample's trouble must not become its neighbours'
@@ -213,8 +222,8 @@ class Serving:
                 [
                     (key, window)
                     for one in encoded
-                    for response, keys in zip(one.responses, one.keys, strict=True)
-                    for key, window in zip(keys, response.windows, strict=True)
+                    for windows, keys in zip(one.windows, one.keys, strict=True)
+                    for key, window in zip(keys, windows, strict=True)
                 ],
                 ticket,
             )
@@ -253,6 +262,13 @@ class Serving:
         return outcomes
 
 
+def _windows(response: EncodedResponse, plan: Plan) -> list[Window]:
+    windows = list(response.windows)
+    if plan.redistribution is Redistribution.ABLATION:
+        windows += chain.from_iterable(ablated_windows(response))
+    return windows
+
+
 def _score(
     sample: Sample, number: int, encoded: _Encoded, options: ScoreOptions, plan: Plan
 ) -> Score:
@@ -264,7 +280,9 @@ def _score(
             raise entry.error
         assert entry.values is not None  # the ticket waited for it
         values.append(entry.values)
-    judgement = judge(values, response.units, plan)
+    own = len(response.windows)
+    ablated = [values[start : start + own] for start in range(own, len(values), own)]
+    judgement = judge(values[:own], response.units, plan, ablated)
     offsets = sample.offsets[number] if sample.offsets is not None else None
     return Score(
         reward=judgement.reward,

@@ -10,6 +10,7 @@ import torch
 from tureen.engine.backend import BackendInfo, BatchTooLarge
 from tureen.model.checkpoint import load
 from tureen.model.manifest import ModelError
+from tureen.model.sequence_classifier import SequenceClassifier
 from tureen.text.batch import Batch
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -24,12 +25,20 @@ class TorchBackend:
         device: "cpu", "cuda", "cuda:1" or "auto", which takes CUDA where there is one.
         dtype: "float32", "bfloat16" or "float16".
         threads: of the CPU for one forward pass, in the whole process; None leaves it to torch.
+        attention: units but the first get the attention paid to them as values; see
+            `SequenceClassifier.give_attention`.
     Raises:
-        ModelError: an unknown dtype or device, or a model that cannot be loaded.
+        ModelError: an unknown dtype or device, or a model that cannot be loaded, or not like this.
     """
 
     def __init__(
-        self, path: Path | str, *, device: str, dtype: str, threads: int | None = None
+        self,
+        path: Path | str,
+        *,
+        device: str,
+        dtype: str,
+        threads: int | None = None,
+        attention: bool = False,
     ) -> None:
         if dtype not in _DTYPES:
             raise ModelError(f"dtype is {dtype!r}; the torch backend runs {', '.join(_DTYPES)}.")
@@ -43,6 +52,9 @@ class TorchBackend:
             torch.set_num_threads(threads)
         self._device = torch.device(device)
         loaded = load(path, device=self._device, dtype=_DTYPES[dtype])
+        if attention:
+            assert isinstance(loaded.model, SequenceClassifier)  # loading.py refuses all others
+            loaded.model.give_attention()
         self._model: torch.nn.Module | None = loaded.model
         self.info = BackendInfo(
             name="torch",

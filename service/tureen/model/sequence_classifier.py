@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, PreTrainedModel
 
+from tureen.model.attention import make_watchable, watching
 from tureen.model.directory import ModelDirectory
 from tureen.model.manifest import FILE, ModelError
 from tureen.model.reward_model import load_config, load_pretrained, takes_token_types
@@ -29,6 +30,25 @@ class SequenceClassifier(nn.Module):
             self._score.float()  # heads are fp32 whatever the trunk is
             classifier.config.use_cache = False
         self._takes_token_types = takes_token_types(classifier.base_model, self.config)
+        self._gives_attention = False
+
+    def give_attention(self) -> None:
+        """From now on `forward` gives the attention that each unit but the first is paid.
+
+        Raises:
+            ModelError: of no single scoring position, or of attention that cannot be looked at.
+        """
+        pooling = getattr(self.config, "classifier_pooling", "cls")
+        if getattr(self.config, "is_encoder_decoder", False) or (
+            pooling != "cls" and not self._is_decoder
+        ):
+            raise ModelError(
+                f"a {type(self.classifier).__name__} (classifier_pooling {pooling!r}) does not read "
+                "its value at one position, whose attention could be looked at; redistribute by "
+                "ablation."
+            )
+        make_watchable(self.classifier)
+        self._gives_attention = True
 
     @property
     def _score(self) -> nn.Module:
@@ -41,23 +61,44 @@ class SequenceClassifier(nn.Module):
         token_type_ids: Tensor,
         span_weights: Tensor,
     ) -> Tensor:
-        """Raw logits as (B, N, 1, H) float32: of the row, the same for each of its N units."""
+        """Raw logits as (B, N, 1, H) float32: of the row, the same for each of its N units.
+
+        After `give_attention` only unit 0, the response, has them; the others have the attention
+        that the scoring position pays to their tokens, the same for every head. `span_weights` tell
+        the tokens of a unit: the text layer must not have reduced them to one.
+        """
+        if not self._gives_attention:
+            logits = self._logits(input_ids, attention_mask, token_type_ids)  # (B, H)
+            return logits[:, None, None, :].expand(-1, span_weights.shape[1], -1, -1)
+        with watching() as watched:
+            logits = self._logits(input_ids, attention_mask, token_type_ids)
+        first = torch.zeros_like(input_ids[:, 0])
+        positions = _last_position(attention_mask) if self._is_decoder else first
+        attention = watched.attention_of(positions, attention_mask)  # (B, T)
+        paid = torch.einsum("bnt,bt->bn", (span_weights > 0).float(), attention)
+        values = paid[:, :, None, None].repeat(1, 1, 1, logits.shape[1])  # (B, N, 1, H)
+        values[:, 0, 0] = logits
+        return values
+
+    def _logits(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> Tensor:
         extra = {"token_type_ids": token_type_ids} if self._takes_token_types else {}
         if self._is_decoder:
             hidden = self.classifier.base_model(
                 input_ids=input_ids, attention_mask=attention_mask, **extra
             ).last_hidden_state  # (B, T, D)
-            positions = torch.arange(input_ids.shape[1], device=input_ids.device)
-            last = (positions * attention_mask).argmax(dim=1)  # (B,)
-            index = last[:, None, None].expand(-1, 1, hidden.shape[2])
+            index = _last_position(attention_mask)[:, None, None].expand(-1, 1, hidden.shape[2])
             pooled = hidden.gather(1, index).squeeze(1).float()  # (B, D)
             with torch.autocast(hidden.device.type, enabled=False):
-                logits = self._score(pooled)  # (B, H)
-        else:
-            logits = self.classifier(
-                input_ids=input_ids, attention_mask=attention_mask, **extra
-            ).logits.float()  # (B, H)
-        return logits[:, None, None, :].expand(-1, span_weights.shape[1], -1, -1)
+                return self._score(pooled)  # (B, H)
+        return self.classifier(
+            input_ids=input_ids, attention_mask=attention_mask, **extra
+        ).logits.float()  # (B, H)
+
+
+def _last_position(attention_mask: Tensor) -> Tensor:
+    """(B, T) -> (B,): where the last token that counts stands."""
+    positions = torch.arange(attention_mask.shape[1], device=attention_mask.device)
+    return (positions * attention_mask).argmax(dim=1)
 
 
 def load(opened: ModelDirectory, dtype: torch.dtype) -> SequenceClassifier:

@@ -44,11 +44,13 @@ class Window:
 
     input_ids, token_type_ids: (T,) int32; the type ids are zeros where the model has none.
     spans: (N, 2) int32, half-open token ranges to pool the mean of, one a unit, never empty.
+    response_start: where the tokens of the response begin; the units of a granularity tile them.
     """
 
     input_ids: np.ndarray
     token_type_ids: np.ndarray
     spans: np.ndarray
+    response_start: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -309,14 +311,15 @@ def _window(
         ]
     )
     input_ids = _without(row.input_ids, removed)
-    spans = ranges + (row.response.start - sum(end - start for start, end in removed))
+    response_start = row.response.start - sum(end - start for start, end in removed)
+    spans = ranges + response_start
     if spec.unit_pooling == "last":
         spans[1:, 0] = spans[1:, 1] - 1
     if spec.response_pooling == "first":
         spans[0] = 0, 1
     elif spec.response_pooling == "last":
         spans[0] = len(input_ids) - 1, len(input_ids)
-    return Window(input_ids, _without(row.token_type_ids, removed), spans)
+    return Window(input_ids, _without(row.token_type_ids, removed), spans, response_start)
 
 
 def _without(array: np.ndarray, removed: Sequence[tuple[int, int]]) -> np.ndarray:

@@ -45,7 +45,7 @@ from tureen.transports.admission import (
     deadline_of,
     priority_of,
 )
-from tureen.transports.json_body import JsonBody
+from tureen.transports.json_body import JsonBody, dumps
 
 JSON = "application/json"
 CLIENT_CLOSED_REQUEST = 499  # nginx's status for it; nobody is there to read it
@@ -270,7 +270,7 @@ async def _while_connected(request: Request, work: Awaitable[object]) -> object:
 
 
 def _json(content: object) -> Response:
-    return Response(orjson.dumps(content), media_type=JSON)
+    return Response(dumps(content), media_type=JSON)
 
 
 def _error(error: TureenError, status: int, headers: Any = None) -> Response:

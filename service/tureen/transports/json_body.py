@@ -1,4 +1,4 @@
-"""JSON to contracts, and pydantic's complaints to ours: which field, what came, what may."""
+"""Contracts as JSON; JSON to contracts, and pydantic's complaints to ours: which field, what came, what may."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Generic, TypeVar, get_args, get_type_hints
 
+import orjson
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails, SchemaValidator
 
@@ -15,6 +16,15 @@ from tureen.errors import NAMED, InvalidRequest, nearest, quoted
 
 T = TypeVar("T")
 SHOWN = 60  # characters of a wrong value that are repeated in the message
+
+
+_UNMARKED = b',"redistribution":null'
+
+
+def dumps(content: object) -> bytes:
+    """Contracts, and what holds them, as JSON; a mark of redistribution only where there is one."""
+    # Text cannot hold the phrase: its quotes would have backslashes.
+    return orjson.dumps(content).replace(_UNMARKED, b"")
 
 
 class JsonBody(Generic[T]):

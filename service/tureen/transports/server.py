@@ -138,6 +138,7 @@ async def _load(config: Config, admission: Admission) -> Scorer:
         backend=config.backend,
         device=config.device,
         dtype=config.dtype,
+        redistribute=config.redistribute,
     )
     scorer = Scorer([model], limits=config.limits(), metrics=admission.metrics)
     await scorer.start()

@@ -108,18 +108,20 @@ class HeadScore(_message.Message):
     def __init__(self, value: _Optional[float] = ..., calibrated: _Optional[float] = ..., std: _Optional[float] = ...) -> None: ...
 
 class Segment(_message.Message):
-    __slots__ = ("head", "start", "end", "value", "reward")
+    __slots__ = ("head", "start", "end", "value", "reward", "redistribution")
     HEAD_FIELD_NUMBER: _ClassVar[int]
     START_FIELD_NUMBER: _ClassVar[int]
     END_FIELD_NUMBER: _ClassVar[int]
     VALUE_FIELD_NUMBER: _ClassVar[int]
     REWARD_FIELD_NUMBER: _ClassVar[int]
+    REDISTRIBUTION_FIELD_NUMBER: _ClassVar[int]
     head: str
     start: int
     end: int
     value: float
     reward: float
-    def __init__(self, head: _Optional[str] = ..., start: _Optional[int] = ..., end: _Optional[int] = ..., value: _Optional[float] = ..., reward: _Optional[float] = ...) -> None: ...
+    redistribution: str
+    def __init__(self, head: _Optional[str] = ..., start: _Optional[int] = ..., end: _Optional[int] = ..., value: _Optional[float] = ..., reward: _Optional[float] = ..., redistribution: _Optional[str] = ...) -> None: ...
 
 class Uncertainty(_message.Message):
     __slots__ = ("std", "low", "high", "members")
@@ -312,16 +314,18 @@ class Calibration(_message.Message):
     def __init__(self, mean: _Optional[float] = ..., std: _Optional[float] = ...) -> None: ...
 
 class HeadInfo(_message.Message):
-    __slots__ = ("name", "granularity", "weight", "calibration")
+    __slots__ = ("name", "granularity", "weight", "calibration", "redistribution")
     NAME_FIELD_NUMBER: _ClassVar[int]
     GRANULARITY_FIELD_NUMBER: _ClassVar[int]
     WEIGHT_FIELD_NUMBER: _ClassVar[int]
     CALIBRATION_FIELD_NUMBER: _ClassVar[int]
+    REDISTRIBUTION_FIELD_NUMBER: _ClassVar[int]
     name: str
     granularity: str
     weight: float
     calibration: Calibration
-    def __init__(self, name: _Optional[str] = ..., granularity: _Optional[str] = ..., weight: _Optional[float] = ..., calibration: _Optional[_Union[Calibration, _Mapping]] = ...) -> None: ...
+    redistribution: str
+    def __init__(self, name: _Optional[str] = ..., granularity: _Optional[str] = ..., weight: _Optional[float] = ..., calibration: _Optional[_Union[Calibration, _Mapping]] = ..., redistribution: _Optional[str] = ...) -> None: ...
 
 class IngredientInfo(_message.Message):
     __slots__ = ("name", "coefficient", "fingerprint", "lineage")
