@@ -145,15 +145,17 @@ class Fields:
             if name not in known:
                 raise self.bad(f"unknown field {name!r}{nearest(name, known)}")
 
-    def span(self, start: object, end: object, text: str, what: str) -> Span:
-        """The half-open range of characters [start, end) of `text`, which is `what`."""
-        if not isinstance(start, int) or not isinstance(end, int):
-            raise self.bad(f"a span must be two whole numbers, got {start!r} and {end!r}")
-        if isinstance(start, bool) or isinstance(end, bool) or not 0 <= start < end <= len(text):
-            raise self.bad(
-                f"span [{start}, {end}) does not lie in {what} of {len(text)} characters"
-            )
-        return Span(start, end)
+    def span(self, mark: object, text: str, what: str) -> Span:
+        """[start, end], the half-open range of characters of `text`, which is `what`."""
+        match mark:
+            case [int() as start, int() as end] if 0 <= start < end <= len(text):
+                return Span(start, end)
+            case [int() as start, int() as end]:
+                raise self.bad(
+                    f"span [{start}, {end}) does not lie in {what} of {len(text)} characters"
+                )
+            case _:
+                raise self.bad(f"a span must be [start, end], two whole numbers, got {mark!r}")
 
 
 class Seen:

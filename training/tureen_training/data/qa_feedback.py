@@ -145,7 +145,7 @@ def _passages(fields: Fields) -> Iterator[Passage]:
 
 def _error(mark: Fields, prediction: str) -> ErrorSpan:
     kind = mark.one_of("error type", RELEVANCE_ERRORS | FACTUALITY_ERRORS)
-    span = mark.span(mark.get("start", int), mark.get("end", int), prediction, "prediction 1")
+    span = mark.span([mark.get("start", int), mark.get("end", int)], prediction, "prediction 1")
     return ErrorSpan(kind=kind, span=span)
 
 
