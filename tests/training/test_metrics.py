@@ -48,7 +48,10 @@ def test_f1_of_both_classes_by_hand():
 
 def test_predictors_that_read_nothing():
     # share of errors p = 2/5: F1 of all errors 2p / (1 + p)
-    assert all_one_class(UNITS, f1_error) == {"all errors": pytest.approx(0.8 / 1.4), "all clean": 0.0}
+    assert all_one_class(UNITS, f1_error) == {
+        "all errors": pytest.approx(0.8 / 1.4),
+        "all clean": 0.0,
+    }
     assert set(all_one_class(UNITS, balanced_accuracy).values()) == {0.5}
 
 

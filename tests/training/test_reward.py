@@ -19,7 +19,8 @@ from tureen_training.card import card
 from tureen_training.data.items import encode, run, tensors
 from tureen_training.data.records import Split
 from tureen_training.data.sets import feedback_examples
-from tureen_training.evaluate import forward_of, rewards
+from tureen_training.evaluation.readings import readings_of
+from tureen_training.evaluation.scorers import forward_of
 from tureen_training.reference import REFERENCE_SAMPLES
 from tureen_training.trunk import layers_of
 
@@ -102,10 +103,10 @@ def test_training_score_is_the_served_score(made: Path):
     encoder = TextEncoder.from_directory(loaded.tokenizer_directory, manifest.text)
     examples = list(feedback_examples(made / "data", Split.TEST))
     items = [encode(example, encoder, manifest.heads) for example in examples]
-    batched = rewards(
-        run(items, manifest.heads, forward_of(loaded.model, encoder), 4096), manifest.heads
-    )
-    for example, expected in zip(examples, batched, strict=True):
+    values = run(items, manifest.heads, forward_of(loaded.model, encoder), 4096)
+    batched = readings_of(items, values, manifest.heads)
+    for example, readings in zip(examples, batched, strict=True):
+        expected = [reading.reward for reading in readings]
         assert alone(loaded, encoder, example.sample()) == pytest.approx(expected, abs=1e-5)
 
 
@@ -134,15 +135,6 @@ def test_the_learning_rate_rises_and_falls():
     assert factors[:3] == pytest.approx([0.5, 1.0, 1.0])
     assert factors[-1] == pytest.approx(1 / 8)
     assert reward.linear_decay(0, 1, 0.1) == 1.0
-
-
-def test_temperature_by_hand():
-    import numpy as np
-
-    # half of the comparisons lost at the same margin: nothing is known, T is as large as may be
-    assert soup.fit_temperature(np.array([1.0, -1.0])) == pytest.approx(100.0)
-    # 3 of 4 won at margin 2: σ(2 / T) = ¾, T = 2 / log 3
-    assert soup.fit_temperature(np.array([2.0, 2, 2, -2])) == pytest.approx(2 / np.log(3), rel=0.02)
 
 
 def test_a_warm_start_goes_on_from_the_checkpoint(made: Path):

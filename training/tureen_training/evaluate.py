@@ -1,195 +1,269 @@
-"""Stage `evaluate`: what a model knows about questions it never saw. The last line of stdout is one JSON object.
+"""Stage `evaluate`: what a model knows, from its directory or through a running service.
 
-preference_accuracy     human comparisons of the four sampled answers, ties left out
-completeness_accuracy   pairs of sampled answers of which one states more of what the corrected answer states
-completion_accuracy     human correction over first answer, where something was missing
-reward_accuracy         human comparisons by the default reward
-relevance_*             sub-sentences of the first answer; F1 of the errors, called where `calibrated` < 0
-factuality_*            sentences of the first answer, those with relevance errors alone left out
+A table for people goes to stderr; the last line of stdout is one JSON object, figure -> {value, low, high, n,
+prompts, baseline, baselines}: the 95 % interval is a bootstrap over prompts, `baseline` the best predictor that
+reads nothing. What each figure is stands at the head of its suite, `tureen_training.evaluation.<suite>`.
+
+A response that the model cannot take (too long) is never given a number: its prompt takes no part, and
+`unscorable` is the share of such prompts.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
-from collections.abc import Callable, Sequence
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 
-from tureen.model.checkpoint import load
-from tureen.model.manifest import HeadSpec
-from tureen.text.encoding import TextEncoder, Window
-from tureen_training.data.items import Item, Values, run, tensors
-from tureen_training.data.qa_feedback import PREDICTIONS
-from tureen_training.data.records import Comparison, Split
-from tureen_training.data.sets import encode_all, feedback_examples
-from tureen_training.metrics import Figure, accuracy, auroc, bootstrap, f1_always_error, f1_error
+from tureen.contracts import ErrorInfo
+from tureen.errors import nearest
+from tureen_training import metrics, plots
+from tureen_training.data.records import Comparison, Example, Split
+from tureen_training.evaluation import halueval, hh_rlhf, qa_feedback
+from tureen_training.evaluation.comparisons import Read, probabilities
+from tureen_training.evaluation.readings import Outcome
+from tureen_training.evaluation.results import outcomes
+from tureen_training.evaluation.scorers import (
+    DEFAULT_MODEL,
+    DirectoryScorer,
+    Model,
+    Scorer,
+    ServiceScorer,
+)
+from tureen_training.evaluation.table import print_table
+from tureen_training.metrics import Figure
+
+SUITES = {"qa_feedback": qa_feedback, "hh_rlhf": hh_rlhf, "halueval": halueval}
+SPLIT_RULE = "tureen-split-1"
+"""Named in the lineage of ingredients that were trained on one part of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """Evaluate a model directory on QA-Feedback.
+    """Measure a model on questions that people have judged.
 
-    model: its directory. data: directory of dev_feedback.jsonl[.gz].
-    split: test, validation or train part of the fixed split by question, or all (for files of other questions).
-    suite: which data; qa_feedback. max_batch_tokens: of one forward pass. threads: of torch, 0 its own choice.
+    data: directory of the suite's files, as it is published or as our copies have it.
+    suite: qa_feedback, hh_rlhf or halueval.
+    model: a directory, the name of one in TUREEN_MODELS or in a checkout's service/models, or a Hugging Face
+        id; empty is grounded-qa. With `url`: the id of one of the service's models; empty is its default.
+    url: of a running service, to score there: http://host:port, or host:port for gRPC; empty scores here.
+    api_key: of the service, if it asks for one.
+    split: all, or the train, validation or test part of the fixed split by prompt. Of a model trained on the
+        train part of these files only the test part says something.
+    limit: how many prompts of each part of the suite, the first by the hash of their id; none takes all.
+    out: directory for results.jsonl (what the model said, one line a prompt), report.json and reliability.png;
+        a run that was stopped goes on from there. Empty writes nothing.
+    max_batch_tokens: of one forward pass. device: cpu, cuda. threads: of torch, 0 its own choice.
     """
 
-    model: str
     data: str
     suite: str = "qa_feedback"
-    split: str = "test"
+    model: str = ""
+    url: str = ""
+    api_key: str = ""
+    split: str = "all"
+    limit: int | None = None
+    out: str = ""
     max_batch_tokens: int = 16384
+    device: str = "cpu"
     threads: int = 0
 
 
 def main(config: Config) -> dict[str, Figure]:
     """Measure, print, return the figures."""
-    if config.suite != "qa_feedback":
-        raise ValueError(f"suite is {config.suite!r}; known: qa_feedback")
-    if config.split != "all" and config.split not in tuple(Split):
-        raise ValueError(f"split is {config.split!r}; known: all, {', '.join(Split)}")
+    suite, split = _checked(config)
     if config.threads:
         torch.set_num_threads(config.threads)
-    loaded = load(Path(config.model))
-    heads = loaded.manifest.heads
-    encoder = TextEncoder.from_directory(loaded.tokenizer_directory, loaded.manifest.text)
-    split = None if config.split == "all" else Split(config.split)
-    items = encode_all(feedback_examples(Path(config.data), split), encoder, heads, config.split)
-    if not items:
-        raise ValueError(f"no question of {config.data} is in the {config.split} part")
-    values = run(items, heads, forward_of(loaded.model, encoder), config.max_batch_tokens)
-    figures = measure(items, values, heads)
+    out = Path(config.out) if config.out else None
+    skipped: Counter[str] = Counter()
+    parts = {
+        name: limited(examples, config.limit)
+        for name, examples in suite.parts(Path(config.data), split, skipped).items()
+    }
+    if not any(parts.values()):
+        raise ValueError(f"no prompt of {config.data} is in the {config.split} part")
+
+    scorer = open_scorer(config)
+    try:
+        notes = [*_notes(config, scorer.model, parts), *_counts(skipped, "left out")]
+        for note in notes:
+            print(f"note: {note}", file=sys.stderr)  # noqa: T201 - before minutes of work
+        found = outcomes(scorer, [e for own in parts.values() for e in own], out)
+    finally:
+        scorer.close()
+
+    read, failures = sorted_out(parts, found)
+    figures = suite.report(read, scorer.model) | unscorable(parts, read)
+    lost = _counts(failures, "cannot be scored")
+    title = f"{config.suite}, {config.split} · {scorer.model.model_id} {scorer.model.fingerprint}"
+    print_table(title, figures, lost)
+    if out is not None:
+        _write(out, config, scorer.model, parts, read, figures, [*notes, *lost], suite.COMPARISON)
     print(as_json(figures))  # noqa: T201 - the answer of the command
     return figures
 
 
-def as_json(figures: dict[str, Figure]) -> str:
-    """One line; figures to four places."""
-    return json.dumps(as_record(figures), allow_nan=False)
+def open_scorer(config: Config) -> Scorer:
+    if config.url:
+        return ServiceScorer(config.url, model=config.model or None, api_key=config.api_key or None)
+    return DirectoryScorer(
+        config.model or DEFAULT_MODEL,
+        max_batch_tokens=config.max_batch_tokens,
+        device=config.device,
+    )
 
 
-def as_record(figures: dict[str, Figure]) -> dict[str, dict[str, float | int]]:
+def limited(examples: Sequence[Example], limit: int | None) -> list[Example]:
+    """The first `limit` by the hash of their id, in the order given: the same ones whatever else is there."""
+    if limit is None or limit >= len(examples):
+        return list(examples)
+
+    def rank(example: Example) -> bytes:
+        return hashlib.sha256(example.prompt_id.encode()).digest()
+
+    last = sorted(map(rank, examples))[limit - 1]
+    return [example for example in examples if rank(example) <= last]
+
+
+def sorted_out(
+    parts: Mapping[str, Sequence[Example]], found: Sequence[Outcome]
+) -> tuple[dict[str, list[Read]], Counter[str]]:
+    """What was scored, by part; and how often what went wrong."""
+    remaining = iter(found)
+    failures: Counter[str] = Counter()
+    read: dict[str, list[Read]] = {}
+    for name, examples in parts.items():
+        read[name] = []
+        for example in examples:
+            outcome = next(remaining)
+            if isinstance(outcome, ErrorInfo):
+                failures[outcome.code] += 1
+            else:
+                read[name].append((example, outcome))
+    return read, failures
+
+
+def unscorable(
+    parts: Mapping[str, Sequence[Example]], read: Mapping[str, Sequence[Read]]
+) -> dict[str, Figure]:
+    """The share of prompts that the model could not score."""
+    total = sum(map(len, parts.values()))
+    scored = sum(map(len, read.values()))
+    groups = [np.array([float(place >= scored)]) for place in range(total)]
     return {
-        name: {
-            key: round(value, 4) if isinstance(value, float) else value
-            for key, value in dataclasses.asdict(figure).items()
-        }
-        for name, figure in figures.items()
+        "unscorable": metrics.bootstrap(
+            groups, lambda rows: float(rows.mean()), baselines={"none": 0.0}, lower_is_better=True
+        )
     }
 
 
-def forward_of(
-    model: nn.Module, encoder: TextEncoder, group: int = 0
-) -> Callable[[list[Window]], Tensor]:
-    """Windows -> (B, N, H) values of one group of heads, fp32, without gradients.
-
-    Args:
-        model: as `checkpoint.load` gives it.
-    """
-    pad_id = pad_id_of(encoder)
-
-    def forward(windows: list[Window]) -> Tensor:
-        with torch.inference_mode():
-            return model(**tensors(windows, pad_id))[:, :, group]
-
-    return forward
+def as_json(figures: Mapping[str, Figure]) -> str:
+    """One line."""
+    return json.dumps(as_record(figures), allow_nan=False, ensure_ascii=False)
 
 
-def pad_id_of(encoder: TextEncoder) -> int:
-    """Any id serves behind the attention mask; 0 where the tokenizer names none."""
-    pad_id = encoder.tokenizer.pad_token_id
-    return pad_id if isinstance(pad_id, int) else 0
+def as_record(figures: Mapping[str, Figure]) -> dict[str, dict[str, Any]]:
+    """Figures as JSON, to six places."""
+
+    def rounded(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {key: rounded(item) for key, item in value.items()}
+        return round(value, 6) if isinstance(value, float) else value
+
+    return {name: rounded(dataclasses.asdict(figure)) for name, figure in figures.items()}
 
 
-def measure(
-    items: Sequence[Item], values: Sequence[Sequence[Values]], heads: Sequence[HeadSpec]
-) -> dict[str, Figure]:
-    """All figures of annotated questions; a head that the model lacks, or without material, has none.
-
-    Args:
-        items, values: the answers to each question and what the model says of them.
-    """
-    names = {head.name for head in heads}
-    figures: dict[str, Figure] = {}
-
-    def compare(figure: str, kind: Comparison, scores: Scores) -> None:
-        groups = [margins(item, score, kind) for item, score in zip(items, scores, strict=True)]
-        if any(len(group) for group in groups):
-            figures[figure] = bootstrap(groups, accuracy, baseline=best_trivial(items, kind))
-
-    compare("reward_accuracy", Comparison.PREFERENCE, rewards(values, heads))
-    if "preference" in names:
-        scores = head_scores(values, "preference")
-        compare("preference_accuracy", Comparison.PREFERENCE, scores)
-    if "completeness" in names:
-        scores = head_scores(values, "completeness")
-        compare("completeness_accuracy", Comparison.COVERAGE, scores)
-        compare("completion_accuracy", Comparison.COMPLETION, scores)
-    for name in names & {"relevance", "factuality"}:
-        centre = next(head.calibration.mean for head in heads if head.name == name)
-        groups = [
-            unit_rows(item, value, name) - (centre, 0)
-            for item, value in zip(items, values, strict=True)
-        ]
-        rows = np.concatenate(groups)
-        if len(set(rows[:, 1])) == 2:
-            figures[f"{name}_auroc"] = bootstrap(groups, auroc, baseline=0.5)
-            figures[f"{name}_f1"] = bootstrap(groups, f1_error, baseline=f1_always_error(rows))
-    return dict(sorted(figures.items()))
+def plot_reliability(
+    read: Mapping[str, Sequence[Read]], kind: Comparison, temperature: float, path: Path
+) -> None:
+    """How often the favoured response won, against the probability it was given; nothing without pairs."""
+    curves = {
+        part: metrics.reliability(p)
+        for part, own in read.items()
+        if len(p := np.concatenate([np.empty(0), *probabilities(own, kind, temperature)]))
+    }
+    if not curves:
+        return
+    figure, axes = plots.figure("win probability of the favoured response", "share that won")
+    axes.plot([0.5, 1], [0.5, 1], color="gray", linestyle="--", linewidth=1, label="calibrated")
+    for part, bins in curves.items():
+        axes.plot([b.confidence for b in bins], [b.accuracy for b in bins], marker="o", label=part)
+    axes.set(xlim=(0.5, 1), ylim=(0, 1))
+    plots.save(figure, path)
 
 
-Scores = Sequence[Sequence[float]]  # of each item, of each response
+def _checked(config: Config) -> tuple[Any, Split | None]:
+    if config.suite not in SUITES:
+        raise ValueError(f"suite is {config.suite!r}{nearest(config.suite, SUITES)}")
+    if config.limit is not None and config.limit < 1:
+        raise ValueError(f"limit is {config.limit}; give at least 1, or leave it out")
+    if config.split == "all":
+        return SUITES[config.suite], None
+    if config.split not in tuple(Split):
+        raise ValueError(f"split is {config.split!r}{nearest(config.split, ['all', *Split])}")
+    return SUITES[config.suite], Split(config.split)
 
 
-def head_scores(values: Sequence[Sequence[Values]], head: str) -> Scores:
-    return [[float(value.response(head)) for value in answers] for answers in values]
-
-
-def rewards(values: Sequence[Sequence[Values]], heads: Sequence[HeadSpec]) -> Scores:
-    """Σ_h w_h · (v_h − mean_h) / std_h for each response."""
-
-    def reward(value: Values) -> float:
-        return sum(
-            head.weight
-            * (float(value.response(head.name)) - head.calibration.mean)
-            / head.calibration.std
-            for head in heads
+def _notes(config: Config, model: Model, parts: Mapping[str, Sequence[Example]]) -> list[str]:
+    """What a reader of the figures has to know."""
+    notes = []
+    if config.limit is not None:
+        notes.append(f"only the first {config.limit} prompts of each part, by hash of their id")
+    if not model.thresholds_known:
+        notes.append(
+            f"the service does not say below which value a unit is an error, and its model is not at hand "
+            f"as {model.model_id}: the mean of the calibration is taken, which makes F1 lower than need be"
         )
-
-    return [[reward(value) for value in answers] for answers in values]
-
-
-def margins(item: Item, scores: Sequence[float], kind: Comparison) -> np.ndarray:
-    """score(chosen) − score(rejected) of each pair. (P,)"""
-    pairs = item.pairs[kind].tolist() if kind in item.pairs else []
-    return np.array([scores[chosen] - scores[rejected] for chosen, rejected in pairs])
-
-
-def unit_rows(item: Item, values: Sequence[Values], head: str) -> np.ndarray:
-    """(value, label) of every unit of the sampled answers that counts; the correction's are no answer. (N, 2)"""
-    targets = item.targets[head][:PREDICTIONS]
-    rows = [
-        torch.stack([value.by_head[head][target.mask], target.labels[target.mask]], dim=1)
-        for value, target in zip(values, targets, strict=False)
-        if target is not None
-    ]
-    return torch.cat(rows).double().numpy() if rows else np.empty((0, 2))
+    trained = any(
+        config.suite in value and SPLIT_RULE in value
+        for lineage in model.lineages
+        for value in lineage.values()
+    )
+    if trained and config.split != Split.TEST:
+        count = Counter(example.split for own in parts.values() for example in own)
+        notes.append(
+            f"{model.model_id} was trained on {config.suite}, the train part of {SPLIT_RULE}. If these are "
+            f"those files, {count[Split.TRAIN]} of {count.total()} prompts were trained on and "
+            f"{count[Split.VALIDATION]} calibrated on: --split test has the {count[Split.TEST]} others. "
+            "If they are other files, all is well"
+        )
+    return notes
 
 
-def best_trivial(items: Sequence[Item], kind: Comparison) -> float:
-    """Accuracy of the best scorer that reads nothing: first, longer or shorter response wins."""
+def _counts(reasons: Counter[str], what: str) -> list[str]:
+    return [f"{count} {what}: {reason}" for reason, count in sorted(reasons.items())]
 
-    def of(score: Callable[[int, str], float]) -> float:
-        groups = [
-            margins(item, [score(k, text) for k, text in enumerate(item.example.responses)], kind)
-            for item in items
-        ]
-        return accuracy(np.concatenate(groups))
 
-    longer = of(lambda _, text: len(text))
-    return max(of(lambda k, _: -k), longer, 1 - longer)
+def _write(
+    out: Path,
+    config: Config,
+    model: Model,
+    parts: Mapping[str, Sequence[Example]],
+    read: Mapping[str, Sequence[Read]],
+    figures: Mapping[str, Figure],
+    notes: Sequence[str],
+    kind: Comparison,
+) -> None:
+    report = {
+        "suite": config.suite,
+        "split": config.split,
+        "limit": config.limit,
+        "model": model.model_id,
+        "fingerprint": model.fingerprint,
+        "temperature": model.temperature,
+        "thresholds": {head.name: head.error_below for head in model.heads},
+        "prompts": {name: len(examples) for name, examples in parts.items()},
+        "notes": list(notes),
+        "figures": as_record(figures),
+    }
+    text = json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False)
+    (out / "report.json").write_text(text + "\n", encoding="utf-8")
+    plot_reliability(read, kind, model.temperature, out / "reliability.png")

@@ -11,11 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 
-from tureen.contracts import Calibration
-from tureen.model.calibration import fit
 from tureen.model.checkpoint import load
 from tureen.model.manifest import HeadSpec, ReferenceScore, write_manifest
 from tureen.model.reward_model import RewardModel
@@ -23,19 +20,12 @@ from tureen.model.soup import make_soup
 from tureen.text.encoding import TextEncoder
 from tureen_training.card import write_card
 from tureen_training.data.items import Item, Values, encode, run
-from tureen_training.data.qa_feedback import PREDICTIONS
-from tureen_training.data.records import Comparison, Example, Split
+from tureen_training.data.records import Example, Split
 from tureen_training.data.sets import encode_all, feedback_examples, focused
-from tureen_training.evaluate import (
-    as_json,
-    as_record,
-    forward_of,
-    head_scores,
-    margins,
-    measure,
-    pad_id_of,
-    rewards,
-)
+from tureen_training.evaluate import as_json, as_record
+from tureen_training.evaluation.qa_feedback import fit_scales, measure
+from tureen_training.evaluation.readings import readings_of
+from tureen_training.evaluation.scorers import forward_of, pad_id_of
 from tureen_training.reference import REFERENCE_SAMPLES
 from tureen_training.refit import features, refit
 
@@ -86,21 +76,13 @@ def main(config: Config) -> None:
     validation = encode_all(
         feedback_examples(data, Split.VALIDATION), encoder, loaded.manifest.heads, "validation"
     )
-    values = values_of(validation)
-    heads = calibrated(loaded.manifest.heads, values)
+    heads, temperature = fit_scales(validation, values_of(validation), loaded.manifest.heads)
 
-    # 2. The temperature of win probabilities, on the comparisons of the same part.
-    groups = [
-        margins(item, score, Comparison.PREFERENCE)
-        for item, score in zip(validation, rewards(values, heads), strict=True)
-    ]
-    temperature = fit_temperature(np.concatenate(groups))
-
-    # 3. Figures on test questions.
+    # 2. Figures on test questions.
     test = encode_all(feedback_examples(data, Split.TEST), encoder, heads, "test")
-    figures = measure(test, values_of(test), heads)
+    figures = measure(test, values_of(test), heads, temperature)
 
-    # 4. Reference scores, which the server compares with its own at start-up.
+    # 3. Reference scores, which the server compares with its own at start-up.
     reference = reference_scores(encoder, heads, values_of)
     manifest = dataclasses.replace(
         loaded.manifest,
@@ -128,31 +110,6 @@ def refit_preference(config: Config, penalty: float) -> None:
     refit(Path(config.out), states, examples, penalty)
 
 
-def calibrated(
-    heads: Sequence[HeadSpec], values: Sequence[Sequence[Values]]
-) -> tuple[HeadSpec, ...]:
-    """The heads with mean and standard deviation of their values for whole responses."""
-
-    def of(head: HeadSpec) -> Calibration:
-        return fit(
-            [score for answers in head_scores(values, head.name) for score in answers[:PREDICTIONS]]
-        )
-
-    return tuple(dataclasses.replace(head, calibration=of(head)) for head in heads)
-
-
-def fit_temperature(margins: np.ndarray) -> float:
-    """T that minimises the mean of −log σ(Δ / T) over comparisons, Δ = reward of the preferred − the other.
-
-    Searched on a grid of 400 values, 0.1 … 100 in equal ratios: the loss has one minimum in 1/T, and where the
-    comparisons say nothing it lies at the end, T = 100, every win probability near ½.
-    """
-    grid = np.geomspace(0.1, 100.0, 400)
-    scaled = margins[None, :] / grid[:, None]  # (400, P)
-    loss = np.logaddexp(0.0, -scaled).mean(axis=1)
-    return float(grid[int(np.argmin(loss))])
-
-
 def reference_scores(
     encoder: TextEncoder,
     heads: Sequence[HeadSpec],
@@ -173,8 +130,8 @@ def reference_scores(
         )
         for i, sample in enumerate(REFERENCE_SAMPLES)
     ]
-    scores = rewards(values_of(items), heads)
+    readings = readings_of(items, values_of(items), heads)
     return tuple(
-        ReferenceScore(sample=sample, rewards=tuple(score))
-        for sample, score in zip(REFERENCE_SAMPLES, scores, strict=True)
+        ReferenceScore(sample=sample, rewards=tuple(reading.reward for reading in answers))
+        for sample, answers in zip(REFERENCE_SAMPLES, readings, strict=True)
     )

@@ -1,0 +1,191 @@
+"""Two ways to ask a model: from its directory, or through a running service. Both give the same readings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from tureen.client import GrpcRewardClient, RewardClient
+from tureen.contracts import ErrorInfo, ModelInfo, Priority
+from tureen.errors import TureenError, from_info
+from tureen.model.checkpoint import load
+from tureen.model.directory import find_model, open_model
+from tureen.model.manifest import HeadSpec, ModelError
+from tureen.text.encoding import TextEncoder, Window
+from tureen_training.data.items import Item, encode, run, tensors
+from tureen_training.data.records import Example
+from tureen_training.evaluation.readings import Outcome, Reading, readings_of
+
+DEFAULT_MODEL = "grounded-qa"
+CHUNK = 32
+"""Examples encoded together: enough rows of like length to batch, few enough to show progress."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """What figures need to know of a model.
+
+    lineages: of its ingredients. thresholds_known: whether the thresholds of `heads` are the model's own.
+    """
+
+    model_id: str
+    fingerprint: str
+    heads: tuple[HeadSpec, ...]
+    temperature: float
+    lineages: tuple[Mapping[str, str], ...]
+    thresholds_known: bool = True
+
+
+class Scorer(Protocol):
+    @property
+    def model(self) -> Model: ...
+
+    def score(self, examples: Sequence[Example]) -> Iterator[tuple[int, Outcome]]:
+        """(index, outcome) of every example, in any order.
+
+        An example that cannot be scored has its error as its outcome. What would meet every example, or
+        might pass (an overload, a deadline), is raised.
+        """
+        ...
+
+    def close(self) -> None: ...
+
+
+class DirectoryScorer:
+    """Loads a model, as `tureen serve` would find it, and scores here."""
+
+    def __init__(self, model: str | Path, *, max_batch_tokens: int, device: str = "cpu") -> None:
+        """
+        Args:
+            model: a directory, the name of one in TUREEN_MODELS or in a checkout's service/models, or a
+                Hugging Face id.
+            max_batch_tokens: of one forward pass.
+        Raises:
+            ModelError: there is none, or it cannot be loaded.
+        """
+        loaded = load(find_model(model), device=device)
+        manifest = loaded.manifest
+        self._encoder = TextEncoder.from_directory(loaded.tokenizer_directory, manifest.text)
+        self._forward = forward_of(loaded.model, self._encoder)
+        self._max_batch_tokens = max_batch_tokens
+        self.model = Model(
+            model_id=manifest.model_id,
+            fingerprint=loaded.fingerprint,
+            heads=manifest.heads,
+            temperature=manifest.temperature,
+            lineages=tuple(ingredient.lineage for ingredient in manifest.ingredients),
+        )
+
+    def score(self, examples: Sequence[Example]) -> Iterator[tuple[int, Outcome]]:
+        for start in range(0, len(examples), CHUNK):
+            items: list[Item] = []
+            places: list[int] = []
+            for place, example in enumerate(examples[start : start + CHUNK], start):
+                try:
+                    items.append(encode(example, self._encoder, self.model.heads))
+                    places.append(place)
+                except TureenError as error:
+                    yield place, error.info()
+            values = run(items, self.model.heads, self._forward, self._max_batch_tokens)
+            yield from zip(places, readings_of(items, values, self.model.heads), strict=True)
+
+    def close(self) -> None:
+        pass
+
+
+class ServiceScorer:
+    """Asks a running service, over HTTP where the address begins with http, else over gRPC."""
+
+    def __init__(self, url: str, *, model: str | None = None, api_key: str | None = None) -> None:
+        """
+        Args:
+            model: id of one of the service's models; None is its default.
+        Raises:
+            TureenError: no service there, no permission, or no such model.
+        """
+        client = RewardClient if url.startswith(("http://", "https://")) else GrpcRewardClient
+        self._client = client(url, api_key=api_key, priority=Priority.BULK)
+        try:
+            info = self._client.model(model)
+        except BaseException:
+            self._client.close()
+            raise
+        thresholds = _thresholds(info)
+        self.model = Model(
+            model_id=info.id,
+            fingerprint=info.fingerprint,
+            heads=tuple(
+                HeadSpec(
+                    name=head.name,
+                    granularity=head.granularity,
+                    weight=head.weight,
+                    calibration=head.calibration,
+                    threshold=(thresholds or {}).get(head.name),
+                )
+                for head in info.heads
+            ),
+            temperature=info.temperature,
+            lineages=tuple(ingredient.lineage for ingredient in info.ingredients),
+            thresholds_known=thresholds is not None,
+        )
+
+    def score(self, examples: Sequence[Example]) -> Iterator[tuple[int, Outcome]]:
+        samples = (example.sample() for example in examples)
+        for place, result in self._client.stream(samples, model=self.model.model_id):
+            if result.error is not None:
+                yield place, _of_the_sample(result.error)
+            else:
+                yield place, tuple(map(Reading.of_score, result.scores or ()))
+
+    def close(self) -> None:
+        self._client.close()
+
+
+def _of_the_sample(error: ErrorInfo) -> ErrorInfo:
+    if error.retryable:
+        raise from_info(error)
+    return error
+
+
+def _thresholds(info: ModelInfo) -> dict[str, float | None] | None:
+    """The thresholds of the served model, from its directory where that is at hand; else None.
+
+    The wire does not carry them, because no score depends on them. A local model of that name with the
+    fingerprint that the service gives is the same model.
+    """
+    try:
+        opened = open_model(find_model(info.id))
+    except ModelError:
+        return None
+    if opened.fingerprint != info.fingerprint:
+        return None
+    return {head.name: head.threshold for head in opened.manifest.heads}
+
+
+def forward_of(
+    model: nn.Module, encoder: TextEncoder, group: int = 0
+) -> Callable[[list[Window]], Tensor]:
+    """Windows -> (B, N, H) values of one group of heads, fp32 on the CPU, without gradients.
+
+    Args:
+        model: as `checkpoint.load` gives it.
+    """
+    pad_id = pad_id_of(encoder)
+    device = next(model.parameters()).device
+
+    def forward(windows: list[Window]) -> Tensor:
+        with torch.inference_mode():
+            return model(**tensors(windows, pad_id, device))[:, :, group].cpu()
+
+    return forward
+
+
+def pad_id_of(encoder: TextEncoder) -> int:
+    """Any id serves behind the attention mask; 0 where the tokenizer names none."""
+    pad_id = encoder.tokenizer.pad_token_id
+    return pad_id if isinstance(pad_id, int) else 0
