@@ -35,7 +35,8 @@ from tureen_training.data.sets import (
     focused,
     training_examples,
 )
-from tureen_training.evaluate import measure, pad_id_of
+from tureen_training.evaluation.qa_feedback import measure
+from tureen_training.evaluation.scorers import pad_id_of
 from tureen_training.runlog import RunLog, progress
 from tureen_training.trunk import ActivationCache, freeze_below, layers_of, replaying
 
