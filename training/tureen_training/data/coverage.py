@@ -8,6 +8,7 @@ The quick ratio of two strings is 2·|multiset of shared characters| / (length o
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -23,6 +24,15 @@ def _counts(text: str) -> np.ndarray:
     return np.bincount(points % _BINS, minlength=_BINS)  # (256,)
 
 
+@lru_cache(maxsize=512)  # all answers to a question are held against the same sentences
+def _running(sentence: str) -> np.ndarray:
+    """Counts of the characters before each word of a sentence and after its last. (words + 1, 256)"""
+    words = sentence.split()
+    running = np.zeros((len(words) + 1, _BINS), dtype=np.int64)
+    np.cumsum([_counts(word + " ") for word in words], axis=0, out=running[1:])
+    return running
+
+
 def similarity(unit: str, sentence: str) -> float:
     """Best quick ratio of `unit` with any run of as many words (plus 5 %) of `sentence`, in [0, 1]."""
     unit = " ".join(unit.split())
@@ -33,9 +43,10 @@ def similarity(unit: str, sentence: str) -> float:
         return 1.0
     length = len(unit.split())
     n = length + int(0.05 * length)
-    words += ["#"] * (n - len(words))  # a short sentence is padded, so it can match at most in part
-    running = np.zeros((len(words) + 1, _BINS), dtype=np.int64)
-    np.cumsum([_counts(word + " ") for word in words], axis=0, out=running[1:])
+    running = _running(sentence)
+    if n >= len(running):  # a short sentence is padded, so it can match at most in part
+        padding = np.arange(1, n - len(running) + 2)[:, None] * _counts("# ")
+        running = np.concatenate([running, running[-1] + padding])
     windows = running[n:] - running[:-n]  # (W, 256), each with one blank too many
     windows[:, ord(" ")] -= 1
     own = _counts(unit)
