@@ -128,3 +128,97 @@ def test_an_unchanged_answer_is_no_correction(tmp_path):
     example = feedback_example(item)
     assert len(example.responses) == 4
     assert example.pairs[Comparison.CORRECTION] == ()
+
+
+# white space, marks that cut, marks that do not, letters of scripts with and without spaces, and a joiner
+TEXT_LIKE = st.text(
+    st.sampled_from(" \n\t\u2003.,;!?a1éß漢。、क्षไ\u0301\u200d😀()\"'") | st.characters(),
+    min_size=1,
+    max_size=60,
+).filter(str.strip)
+FINE = st.sampled_from([Granularity.SENTENCE, Granularity.SUB_SENTENCE])
+
+
+@st.composite
+def texts_with_spans(draw) -> tuple[str, list[Span]]:
+    text = draw(TEXT_LIKE)
+    starts = draw(st.lists(st.integers(0, len(text) - 1), max_size=4))
+    return text, [Span(start, draw(st.integers(start + 1, len(text)))) for start in starts]
+
+
+@given(marked=texts_with_spans(), granularity=st.sampled_from(list(Granularity)))
+def test_a_span_with_something_to_read_hits_a_unit_and_one_without_hits_none(marked, granularity):
+    text, spans = marked
+    units = segment(text, granularity)
+    for span in spans:
+        labels = unit_labels(text, units, SpanLabels(errors=(span,)))
+        readable = bool(text[span.start : span.end].strip())
+        assert (0.0 in labels) == readable
+
+
+@given(marked=texts_with_spans(), granularity=FINE)
+def test_spans_add_up_and_never_clean(marked, granularity):
+    """The label under several spans is the worst of those under each; their order says nothing."""
+    text, spans = marked
+    units = segment(text, granularity)
+    together = unit_labels(text, units, SpanLabels(errors=tuple(spans)))
+    assert unit_labels(text, units, SpanLabels(errors=tuple(reversed(spans)))) == together
+    alone = [unit_labels(text, units, SpanLabels(errors=(span,))) for span in spans]
+    worst = [min(labels) for labels in zip([1.0] * len(units), *alone, strict=True)]
+    assert together == worst
+
+
+@given(marked=texts_with_spans(), granularity=FINE)
+def test_white_space_around_a_span_or_unit_says_nothing(marked, granularity):
+    text, spans = marked
+    units = segment(text, granularity)
+    before = unit_labels(text, units, SpanLabels(errors=tuple(spans)))
+    stripped = [
+        Span(unit.start, unit.start + len(text[unit.start : unit.end].rstrip())) for unit in units
+    ]
+    assert unit_labels(text, stripped, SpanLabels(errors=tuple(spans))) == before
+    wider = [
+        Span(
+            len(text[: span.start].rstrip()),
+            len(text) - len(text[span.end :].lstrip()),
+        )
+        for span in spans
+        if text[span.start : span.end].strip()
+    ]
+    assert unit_labels(text, units, SpanLabels(errors=tuple(wider))) == before
+
+
+@given(marked=texts_with_spans(), ignored=st.integers(0, 3))
+def test_a_sentence_is_as_bad_as_the_worst_of_its_sub_sentences(marked, ignored):
+    """Which is what lets one set of spans teach heads of both granularities."""
+    text, spans = marked
+    labels = SpanLabels(errors=tuple(spans[ignored:]), ignored=tuple(spans[:ignored]))
+    pieces = segment(text, Granularity.SUB_SENTENCE)
+    fine = dict(zip(pieces, unit_labels(text, pieces, labels), strict=True))
+    sentences = segment(text, Granularity.SENTENCE)
+    for sentence, label in zip(sentences, unit_labels(text, sentences, labels), strict=True):
+        within = [fine[p] for p in pieces if sentence.start <= p.start < sentence.end]
+        expected = 0.0 if 0.0 in within else None if None in within else 1.0
+        assert label == expected
+
+
+@given(marked=texts_with_spans())
+def test_masking_only_ever_takes_clean_labels_away(marked):
+    text, spans = marked
+    units = segment(text, Granularity.SENTENCE)
+    half = len(spans) // 2
+    plain = unit_labels(text, units, SpanLabels(errors=tuple(spans[:half])))
+    masked = unit_labels(
+        text, units, SpanLabels(errors=tuple(spans[:half]), ignored=tuple(spans[half:]))
+    )
+    for one, other in zip(plain, masked, strict=True):
+        assert other == one or (one, other) == (1.0, None)
+
+
+def test_code_points_are_counted_not_bytes_or_utf_16():
+    text = "😀 It works. Ça va bien. 漢字。"
+    start = text.index("va")
+    labels = unit_labels(
+        text, segment(text, Granularity.SENTENCE), SpanLabels(errors=(Span(start, start + 2),))
+    )
+    assert labels == [1, 0, 1]
