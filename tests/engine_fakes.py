@@ -118,7 +118,7 @@ class Delivered:
         return self.entries
 
 
-def model_metrics(metrics: Metrics | None = None) -> ModelMetrics:
+def model_metrics(metrics: Metrics | None = None, *, members: int = 1) -> ModelMetrics:
     info = ModelInfo(
         id="fake",
         fingerprint="sha256:fake",
@@ -127,7 +127,7 @@ def model_metrics(metrics: Metrics | None = None) -> ModelMetrics:
         backend="fake",
         dtype="float32",
         device="cpu",
-        members=1,
+        members=members,
         temperature=1.0,
         heads=(
             HeadInfo(

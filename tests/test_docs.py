@@ -5,7 +5,6 @@ To write them anew: python tests/test_docs.py
 
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -25,14 +24,14 @@ def error_table() -> str:
 
 
 def metric_table() -> str:
-    rows = ["| metric | kind | labels | meaning |", "|---|---|---|---|"]
-    collectors: list[Any] = list(Metrics().registry._names_to_collectors.values())
-    for metric in dict.fromkeys(collectors):  # a metric is registered under several names
-        family = metric.describe()[0]
-        labels = ", ".join(f"`{label}`" for label in metric._labelnames)
-        suffix = "_total" if family.type == "counter" else ""
+    rows = ["| metric | kind | unit | labels | buckets | meaning |", "|---|---|---|---|---|---|"]
+    for metric in Metrics().catalogue:
+        labels = ", ".join(f"`{label}`" for label in metric.labels)
+        bounds = metric.buckets
+        buckets = f"{len(bounds)}, {bounds[0]:g} … {bounds[-1]:g}" if bounds else ""
         rows.append(
-            f"| `{family.name}{suffix}` | {family.type} | {labels} | {family.documentation} |"
+            f"| `{metric.name}` | {metric.kind} | {metric.unit} | {labels} | {buckets} "
+            f"| {metric.text} |"
         )
     return "\n".join(rows)
 

@@ -131,6 +131,24 @@ class Config(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="How much is written to stderr. No level writes user text."
     )
+    log_format: Literal["text", "json"] = Field(
+        default="text",
+        description="json: an object a line, with the request id, the client and the trace id.",
+    )
+    log_requests: bool = Field(
+        default=False,
+        description="Write a line for every request: door, route, code, time, request id, client.",
+    )
+    log_text: bool = Field(
+        default=False,
+        description="The same with prompts, contexts and responses in it: nothing else writes them.",
+    )
+    otlp_endpoint: str | None = Field(
+        default=None,
+        pattern="^https?://",
+        description="OpenTelemetry collector that takes traces, such as http://localhost:4317. "
+        "Wants the extra `otel`; the OTEL_ variables say the rest, and name it as well.",
+    )
 
     @field_validator("api_key", mode="before")
     @classmethod

@@ -44,19 +44,24 @@ def test_every_setting_can_be_given_in_every_way(tmp_path: Path, monkeypatch):
         "backend": "torch",
         "device": "cpu",
         "dtype": "bfloat16",
+        "redistribute": "ablation",
         "api_key_file": str(keys),
         "log_level": "debug",
         "drain_s": "7.5",
         "model": "stub",
         "api_key": "secret",
         "insecure_no_key": "true",
+        "log_format": "json",
+        "log_requests": "true",
+        "log_text": "true",
+        "otlp_endpoint": "http://collector:4317",
     }
     for name in Config.model_fields:
         value = given.get(name, "2048")
         if name == "model":
             flags = [value]
-        elif name == "insecure_no_key":
-            flags = ["--insecure-no-key"]
+        elif Config.model_fields[name].annotation is bool:
+            flags = [config.flag(name)]
         else:
             flags = [config.flag(name), value]
         by_flag = config.load(flags)

@@ -7,6 +7,7 @@ from typing import Any
 
 from tureen.client.flow import ANSWERS, Call, Operation
 from tureen.client.surface import PROBE_TIMEOUT_S
+from tureen.client.trace_context import trace_context
 from tureen.contracts import ErrorInfo
 from tureen.errors import (
     BackendFailure,
@@ -83,6 +84,10 @@ class Door:
             return library.insecure_channel(self.target, options=_CHANNEL_OPTIONS)
         return library.secure_channel(self.target, self.credentials, options=_CHANNEL_OPTIONS)
 
+    def traced_metadata(self) -> tuple[tuple[str, str], ...]:
+        """What goes along with a question, the trace of whoever asks included."""
+        return (*self.metadata, *trace_context().items())
+
     def question(self, stub: Any, call: Call) -> Any:
         """The call under way: its answer with grpc, an awaitable of it with grpc.aio."""
         match call.operation:
@@ -94,7 +99,7 @@ class Door:
                 method, message = stub.ListModels, self.pb.ListModelsRequest()
             case "model":
                 method, message = stub.GetModel, self.pb.GetModelRequest(model=call.payload)
-        return method(message, timeout=call.timeout_s, metadata=self.metadata)
+        return method(message, timeout=call.timeout_s, metadata=self.traced_metadata())
 
     def answer(self, operation: Operation, message: Any) -> Any:
         try:

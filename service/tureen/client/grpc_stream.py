@@ -122,7 +122,9 @@ class Session:
 
     def _opened(self) -> queue.SimpleQueue[Any]:
         outbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self._stream = self._stub.ScoreStream(iter(outbox.get, None), metadata=self._door.metadata)
+        self._stream = self._stub.ScoreStream(
+            iter(outbox.get, None), metadata=self._door.traced_metadata()
+        )
         threading.Thread(target=self._read, args=(self._stream, outbox), daemon=True).start()
         return outbox
 
@@ -183,7 +185,7 @@ class AsyncSession:
             self._tickets.withdraw(ticket)
 
     async def _read(self, outbox: asyncio.Queue[Any]) -> None:
-        stream = self._stub.ScoreStream(_until_none(outbox), metadata=self._door.metadata)
+        stream = self._stub.ScoreStream(_until_none(outbox), metadata=self._door.traced_metadata())
         failure = _ended()
         try:
             async for message in stream:

@@ -15,6 +15,7 @@ from tureen.client.async_surface import AsyncCaller, AsyncSurface
 from tureen.client.flow import ANSWERS, Call
 from tureen.client.surface import PROBE_TIMEOUT_S
 from tureen.client.sync_surface import Caller, SyncSurface
+from tureen.client.trace_context import trace_context
 from tureen.contracts import (
     ErrorInfo,
 )
@@ -73,7 +74,7 @@ def _question(call: Call) -> dict[str, Any]:
     import httpx2
 
     timeout = httpx2.Timeout(call.timeout_s, connect=min(call.timeout_s, CONNECT_TIMEOUT_S))
-    headers = {"x-request-timeout-ms": str(max(1, int(call.timeout_s * 1000)))}
+    headers = {"x-request-timeout-ms": str(max(1, int(call.timeout_s * 1000))), **trace_context()}
     if call.operation in ("models", "model"):
         path = "/v1/models" if call.operation == "models" else f"/v1/models/{quote(call.payload)}"
         return {"method": "GET", "url": path, "headers": headers, "timeout": timeout}

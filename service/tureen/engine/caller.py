@@ -6,30 +6,14 @@ task it starts, finds it there. In process, without a door, there is none.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from tureen.contracts import Sample
+from tureen.engine.tracing import Trace
 
 ANONYMOUS = "anonymous"
-
-Attributes = Mapping[str, str | int | float | Sequence[float]]
-
-
-class Trace(Protocol):
-    """The trace of one request; times are those of `time.monotonic_ns`."""
-
-    def step(
-        self, name: str, start_ns: int, end_ns: int, attributes: Attributes | None = None
-    ) -> None:
-        """A part of it that is over."""
-        ...
-
-    def describe(self, attributes: Attributes) -> None:
-        """What is known of the request as a whole."""
-        ...
 
 
 @dataclass(slots=True)
@@ -46,7 +30,7 @@ class Caller:
     client: str = ANONYMOUS
     carrier: Mapping[str, str] = field(default_factory=dict)
     trace: Trace | None = None
-    samples: Sequence[Sample] = ()
+    samples: list[Sample] = field(default_factory=list)
 
 
 CALLER: ContextVar[Caller | None] = ContextVar("tureen_caller", default=None)

@@ -60,6 +60,7 @@ class Judgement:
 
     segments: all of them, whether they are returned or not; they add up to `reward`.
     uncertainty, members: None unless the plan asks for them.
+    of_members: what `members` would be if they were asked for.
     """
 
     reward: float
@@ -67,6 +68,7 @@ class Judgement:
     segments: tuple[Segment, ...]
     uncertainty: Uncertainty | None
     members: tuple[float, ...] | None
+    of_members: tuple[float, ...]
 
 
 def judge(
@@ -106,6 +108,7 @@ def judge(
             "spread must be finite: scale them down.",
             field="weights",
         )
+    of_members = tuple(members.tolist())
     segments = _segments(units, plan, values[:, 0].T.tolist(), of_segments.T.tolist())
     if plan.aggregation is not Aggregation.MEAN:
         penalty = soup - reward
@@ -124,7 +127,8 @@ def judge(
         heads=_head_scores(values[:, 0], share, of_heads, plan),
         segments=tuple(segments),
         uncertainty=spread,
-        members=tuple(members.tolist()) if plan.members else None,
+        members=of_members if plan.members else None,
+        of_members=of_members,
     )
 
 

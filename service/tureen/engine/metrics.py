@@ -3,15 +3,25 @@
 Who counts what, so that everything is counted once: a door calls `request` for every request it
 answered, and `error` for every request that failed as a whole; the scorer calls `error` for every
 sample that failed within an answered request.
+
+What can be negative has no `_sum` in Prometheus, whose sums only rise. Beside such a histogram
+stands a counter with the label `sign`: the sum of what was above zero, and that of what was below
+it, turned positive. rate(positive) − rate(negative), over rate(_count), is the mean.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
+import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from tureen.contracts import ModelInfo, Priority, Score
+from tureen.engine.reward_watch import Reading, RewardWatch
+from tureen.engine.window_metrics import WINDOW, WINDOW_LABELS, WindowCollector
+from tureen.model.drift import RewardReference
 
 _SECONDS = (
     *(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05),
@@ -19,12 +29,26 @@ _SECONDS = (
 )
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 _TOKENS = (64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768, 65536)
+_RESPONSE_TOKENS = (8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192)
 _DISTANCES = (0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 8.0)
 _REWARDS = (*(-distance for distance in reversed(_DISTANCES)), 0.0, *_DISTANCES)
 _STDS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0)
+_SHARES = (0.0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9)
 
 QueueSize = Callable[[Priority], tuple[int, int]]
 """Lane -> entries and tokens that wait."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Described:
+    """A metric as the documents list it."""
+
+    name: str
+    kind: str
+    unit: str
+    text: str
+    labels: tuple[str, ...]
+    buckets: tuple[float, ...] = ()
 
 
 class Metrics:
@@ -32,77 +56,192 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self.catalogue: list[Described] = []
 
-        def counter(name: str, text: str, *labels: str) -> Counter:
-            return Counter(f"tureen_{name}", text, labels, registry=self.registry)
-
-        def gauge(name: str, text: str, *labels: str) -> Gauge:
-            return Gauge(f"tureen_{name}", text, labels, registry=self.registry)
-
-        def histogram(name: str, text: str, buckets: Iterable[float], *labels: str) -> Histogram:
-            return Histogram(
-                f"tureen_{name}", text, labels, buckets=tuple(buckets), registry=self.registry
+        def describe(
+            kind: str,
+            name: str,
+            unit: str,
+            text: str,
+            labels: tuple[str, ...],
+            buckets: tuple[float, ...] = (),
+        ) -> str:
+            suffix = "_total" if kind == "counter" else ""
+            self.catalogue.append(
+                Described(
+                    name=f"tureen_{name}{suffix}",
+                    kind=kind,
+                    unit=unit,
+                    text=text,
+                    labels=labels,
+                    buckets=buckets,
+                )
             )
+            return f"tureen_{name}"
+
+        def counter(name: str, unit: str, text: str, *labels: str) -> Counter:
+            full = describe("counter", name, unit, text, labels)
+            return Counter(full, text, labels, registry=self.registry)
+
+        def gauge(name: str, unit: str, text: str, *labels: str) -> Gauge:
+            full = describe("gauge", name, unit, text, labels)
+            return Gauge(full, text, labels, registry=self.registry)
+
+        def histogram(
+            name: str, unit: str, text: str, buckets: Iterable[float], *labels: str
+        ) -> Histogram:
+            bounds = tuple(buckets)
+            full = describe("histogram", name, unit, text, labels, bounds)
+            return Histogram(full, text, labels, buckets=bounds, registry=self.registry)
 
         # doors
         self._requests = counter(
-            "requests", "Requests answered, by outcome.", "door", "route", "code"
+            "requests", "requests", "Requests answered, by outcome.", "door", "route", "code"
         )
         self._request_seconds = histogram(
             "request_seconds",
+            "seconds",
             "From the request read to its answer ready.",
             _SECONDS,
             "door",
             "route",
         )
         self._errors = counter(
-            "errors", "Requests and samples that failed, each counted once.", "code"
+            "errors",
+            "requests and samples",
+            "Requests and samples that failed, each counted once.",
+            "code",
         )
         # engine
-        self._in_flight = gauge("in_flight_responses", "Responses admitted and not yet answered.")
-        self._ready = gauge("ready", "1 when the server is ready for work.")
+        self._in_flight = gauge(
+            "in_flight_responses", "responses", "Responses admitted and not yet answered."
+        )
+        self._ready = gauge("ready", "0 or 1", "1 when the server is ready for work.")
         self._tokenize_seconds = histogram(
-            "tokenize_seconds", "Text to tokens, of one request.", _SECONDS, "model"
+            "tokenize_seconds", "seconds", "Text to tokens, of one request.", _SECONDS, "model"
         )
         self._wait_seconds = histogram(
-            "queue_seconds", "Longest wait for the device, of one request.", _SECONDS, "model"
+            "queue_seconds",
+            "seconds",
+            "Longest wait for the device, of one request.",
+            _SECONDS,
+            "model",
         )
         self._forward_seconds = histogram(
-            "forward_seconds", "One batch on the device.", _SECONDS, "model"
+            "forward_seconds", "seconds", "One batch on the device.", _SECONDS, "model"
         )
-        self._batch_rows = histogram("batch_rows", "Windows in one batch.", _ROWS, "model")
+        self._batch_rows = histogram(
+            "batch_rows", "windows", "Windows in one batch.", _ROWS, "model"
+        )
         self._batch_tokens = histogram(
-            "batch_tokens", "Tokens in one batch, padding included.", _TOKENS, "model"
+            "batch_tokens", "tokens", "Tokens in one batch, padding included.", _TOKENS, "model"
         )
-        self._tokens = counter("tokens", "Tokens the device read, without padding.", "model")
-        self._padding = counter("padding_tokens", "Tokens of padding the device computed.", "model")
-        self._queue_entries = gauge("queue_entries", "Windows that wait.", "model", "lane")
+        self._tokens = counter(
+            "tokens", "tokens", "Tokens the device read, without padding.", "model"
+        )
+        self._padding = counter(
+            "padding_tokens", "tokens", "Tokens of padding the device computed.", "model"
+        )
+        self._queue_entries = gauge(
+            "queue_entries", "windows", "Windows that wait.", "model", "lane"
+        )
         self._queue_tokens = gauge(
-            "queue_tokens", "Tokens of the windows that wait.", "model", "lane"
+            "queue_tokens", "tokens", "Tokens of the windows that wait.", "model", "lane"
+        )
+        self._drain_rate = gauge(
+            "drain_tokens_per_second",
+            "tokens per second",
+            "Speed of the device over its latest batches; waits told to callers follow from it.",
+            "model",
         )
         self._max_batch_tokens = gauge(
             "max_batch_tokens",
+            "tokens",
             "Budget of a batch; falls when the device runs out of memory.",
             "model",
         )
         self._cache = counter(
             "cache",
+            "windows",
             "Windows by where their values came from: hit (remembered), joined (in flight), miss.",
             "model",
             "outcome",
         )
-        self._isolated = counter("isolated_entries", "Windows that failed alone.", "model")
-        self._restarts = counter("worker_restarts", "Device threads that died.", "model")
-        # the reward itself; histograms that reach below zero have no _sum in Prometheus
-        self._rewards = histogram("reward", "Rewards given.", _REWARDS, "model")
+        self._isolated = counter(
+            "isolated_entries", "windows", "Windows that failed alone.", "model"
+        )
+        self._nonfinite = counter(
+            "nonfinite_entries",
+            "windows",
+            "Windows with a NaN or an infinity among their values, in each forward pass anew.",
+            "model",
+        )
+        self._restarts = counter("worker_restarts", "threads", "Device threads that died.", "model")
+        # the reward itself
+        self._rewards = histogram("reward", "reward", "Rewards given.", _REWARDS, "model")
+        self._signed_reward = counter(
+            "signed_reward",
+            "reward",
+            "Sum of the rewards above zero, or below it.",
+            "model",
+            "sign",
+        )
         self._heads = histogram(
-            "head_calibrated", "Calibrated values of a head.", _REWARDS, "model", "head"
+            "head_calibrated",
+            "reward / weight",
+            "Calibrated values of a head.",
+            _REWARDS,
+            "model",
+            "head",
+        )
+        self._signed_heads = counter(
+            "signed_head_calibrated",
+            "reward / weight",
+            "Sum of a head's calibrated values above zero, or below it.",
+            "model",
+            "head",
+            "sign",
         )
         self._reward_std = histogram(
-            "reward_std", "Spread of the members' rewards, where computed.", _STDS, "model"
+            "reward_std",
+            "reward",
+            "Disagreement: standard deviation of the members' rewards.",
+            _STDS,
+            "model",
         )
+        self._response_tokens = histogram(
+            "response_tokens", "tokens", "Length of a response.", _RESPONSE_TOKENS, "model"
+        )
+        self._repetition = histogram(
+            "repetition",
+            "share",
+            "Share of 4-grams of a response that repeat another of its own.",
+            _SHARES,
+            "model",
+        )
+        self._samples = counter(
+            "samples",
+            "samples",
+            "Samples by outcome: scored, truncated (scored without some of the prompt or the "
+            "context, as asked for), unscorable.",
+            "model",
+            "client",
+            "outcome",
+        )
+        self._double_bos = counter(
+            "double_bos",
+            "responses",
+            "Responses whose tokens begin with the begin token twice: a template rendered by the "
+            "caller, and another time here.",
+            "model",
+        )
+        for name, (unit, text) in WINDOW.items():
+            describe("gauge", f"window_{name}", unit, text, WINDOW_LABELS)
+        self._watches: dict[str, RewardWatch] = {}
+        self.registry.register(WindowCollector(self._watches))
         self._model_info = gauge(
             "model_info",
+            "1",
             "1; what is loaded.",
             "model",
             "fingerprint",
@@ -130,20 +269,21 @@ class Metrics:
         self._in_flight.set_function(in_flight)
         self._ready.set_function(lambda: float(ready()))
 
-    def model(self, info: ModelInfo) -> ModelMetrics:
-        """The same metrics for one model, its label bound once."""
+    def model(self, info: ModelInfo, reference: RewardReference | None = None) -> ModelMetrics:
+        """The same metrics for one model, its label bound once; its windows begin empty."""
         self._model_info.labels(
             info.id, info.fingerprint, info.soup, info.backend, info.dtype, info.device
         ).set(1)
-        return ModelMetrics(self, info)
+        watch = self._watches[info.id] = RewardWatch(info.members, reference)
+        return ModelMetrics(self, info, watch)
 
 
 class ModelMetrics:
     """What the engine counts for one model; its labels are looked up once."""
 
-    def __init__(self, metrics: Metrics, info: ModelInfo) -> None:
+    def __init__(self, metrics: Metrics, info: ModelInfo, watch: RewardWatch) -> None:
         model = info.id
-        self._metrics, self._model = metrics, model
+        self._metrics, self._model, self._watch = metrics, model, watch
         self._tokenize_seconds = metrics._tokenize_seconds.labels(model)
         self._wait_seconds = metrics._wait_seconds.labels(model)
         self._forward_seconds = metrics._forward_seconds.labels(model)
@@ -157,9 +297,16 @@ class ModelMetrics:
         }
         self._isolated = metrics._isolated.labels(model)
         self._restarts = metrics._restarts.labels(model)
-        self._rewards = metrics._rewards.labels(model)
-        self._heads = {head.name: metrics._heads.labels(model, head.name) for head in info.heads}
+        self._nonfinite = metrics._nonfinite.labels(model)
+        self._double_bos = metrics._double_bos.labels(model)
+        self._rewards = _Signed(metrics._rewards, metrics._signed_reward, model)
+        self._heads = {
+            head.name: _Signed(metrics._heads, metrics._signed_heads, model, head.name)
+            for head in info.heads
+        }
         self._reward_std = metrics._reward_std.labels(model)
+        self._response_tokens = metrics._response_tokens.labels(model)
+        self._repetition = metrics._repetition.labels(model)
         self._max_batch_tokens.set(info.limits.max_batch_tokens)
 
     def watch_queue(self, size: QueueSize) -> None:
@@ -168,6 +315,11 @@ class ModelMetrics:
             tokens = self._metrics._queue_tokens.labels(self._model, lane.value)
             entries.set_function(lambda lane=lane: size(lane)[0])
             tokens.set_function(lambda lane=lane: size(lane)[1])
+
+    def watch_drain(self, tokens_per_s: Callable[[], float | None]) -> None:
+        """None before the first batch."""
+        rate = self._metrics._drain_rate.labels(self._model)
+        rate.set_function(lambda: math.nan if (now := tokens_per_s()) is None else now)
 
     def batch(self, *, rows: int, tokens: int, padded_tokens: int, forward_ns: int) -> None:
         """One forward pass that came through."""
@@ -180,6 +332,14 @@ class ModelMetrics:
     def isolated(self) -> None:
         """An entry that failed alone."""
         self._isolated.inc()
+
+    def nonfinite(self, entries: int) -> None:
+        """Entries of one forward pass with a value that is NaN or infinite."""
+        self._nonfinite.inc(entries)
+
+    def double_bos(self, responses: int) -> None:
+        """Responses whose tokens begin with the begin token twice. From any thread."""
+        self._double_bos.inc(responses)
 
     def restarted(self) -> None:
         self._restarts.inc()
@@ -198,10 +358,36 @@ class ModelMetrics:
         self._tokenize_seconds.observe(tokenize_ns / 1e9)
         self._wait_seconds.observe(queue_ns / 1e9)
 
-    def score(self, score: Score) -> None:
-        """One reward that was given."""
-        self._rewards.observe(score.reward)
-        for name, head in score.heads.items():
-            self._heads[name].observe(head.calibrated)
-        if score.uncertainty is not None:
-            self._reward_std.observe(score.uncertainty.std)
+    def scored(self, client: str, scores: Sequence[Score], readings: Sequence[Reading]) -> None:
+        """One sample that was answered with rewards; a reading for each score."""
+        self._watch.add(client, readings)
+        cut = any(score.truncated_tokens for score in scores)
+        self._sample(client, "truncated" if cut else "scored")
+        for score, reading in zip(scores, readings, strict=True):
+            self._rewards.observe(score.reward)
+            for name, head in score.heads.items():
+                self._heads[name].observe(head.calibrated)
+            self._response_tokens.observe(reading.tokens)
+            self._repetition.observe(reading.repetition)
+            if len(reading.members) > 1:
+                self._reward_std.observe(float(np.std(reading.members)))
+
+    def unscorable(self, client: str) -> None:
+        """One sample that was answered with an error."""
+        self._sample(client, "unscorable")
+
+    def _sample(self, client: str, outcome: str) -> None:
+        self._metrics._samples.labels(self._model, self._watch.name(client), outcome).inc()
+
+
+class _Signed:
+    """A histogram of what may be negative, with its sum in two halves."""
+
+    def __init__(self, histogram: Histogram, sums: Counter, *labels: str) -> None:
+        self._histogram = histogram.labels(*labels)
+        self._above = sums.labels(*labels, "positive")
+        self._below = sums.labels(*labels, "negative")
+
+    def observe(self, value: float) -> None:
+        self._histogram.observe(value)
+        (self._above if value > 0 else self._below).inc(abs(value))

@@ -118,7 +118,7 @@ class RewardWindow:
         for reading in readings:
             self._responses.append(now, *reading[:3], reading.comparable, *reading.members)
         if len(readings) > 1:
-            self._prompts.append(now, np.var([reading.reward for reading in readings]))
+            self._prompts.append(now, float(np.var([reading.reward for reading in readings])))
 
     def summary(self, reference: RewardReference | None) -> Summary:
         since = self._clock() - AGE_S

@@ -146,6 +146,8 @@ class Runner:
                 served.append(entry)
             else:
                 poisoned.append(entry)
+        if poisoned:
+            self._metrics.nonfinite(len(poisoned))
         if served:
             self._deliver(served)
             return [(poisoned, None)] if poisoned else [], True

@@ -28,6 +28,7 @@ from tureen.contracts import (
     Timings,
 )
 from tureen.engine.cache import ValueCache
+from tureen.engine.caller import CALLER
 from tureen.engine.ensemble import ranking, win_probability
 from tureen.engine.limits import EngineLimits
 from tureen.engine.metrics import Metrics
@@ -222,6 +223,8 @@ class Scorer:
         lane: Priority,
         patience_s: float = 0.0,
     ) -> tuple[list[Outcome], Timings]:
+        if (caller := CALLER.get()) is not None:
+            caller.samples += samples
         if self._draining:
             raise Overloaded(
                 "the server is draining and admits nothing more; send this to another one, or "

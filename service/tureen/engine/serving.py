@@ -12,8 +12,17 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import chain
 
-from tureen.contracts import Priority, Redistribution, Sample, Score, ScoreOptions, Timings
+from tureen.contracts import (
+    Aggregation,
+    Priority,
+    Redistribution,
+    Sample,
+    Score,
+    ScoreOptions,
+    Timings,
+)
 from tureen.engine.cache import ValueCache
+from tureen.engine.caller import ANONYMOUS, CALLER
 from tureen.engine.ensemble import judge
 from tureen.engine.inflight import InFlight, Ticket
 from tureen.engine.limits import EngineLimits
@@ -21,8 +30,10 @@ from tureen.engine.metrics import Metrics
 from tureen.engine.permits import wait_hint_s
 from tureen.engine.plan import Plan
 from tureen.engine.queue import Entry, Queue
+from tureen.engine.reward_watch import Reading, repetition
 from tureen.engine.selfcheck import run_self_check, windows_of
 from tureen.engine.served import ServedModel
+from tureen.engine.tracing import tell
 from tureen.engine.worker import Worker
 from tureen.errors import BackendFailure, TureenError
 from tureen.model.redistribution import ablated_windows
@@ -43,12 +54,13 @@ class _Encoded:
     """A sample on its way.
 
     windows: for each response, all that is run: its own windows, then those of each part taken out.
-    keys, entries: one for each of them.
+    keys, entries: one for each of them. repetition: of each response.
     """
 
     responses: list[EncodedResponse]
     windows: list[list[Window]]
     keys: list[list[bytes]]
+    repetition: list[float]
     entries: list[list[Entry]] = field(default_factory=list)
 
 
@@ -66,8 +78,9 @@ class Serving:
         self.model = model
         self.info = model.info(limits)
         self._limits = limits
-        self._metrics = metrics.model(self.info)
+        self._metrics = metrics.model(self.info, model.manifest.reward_reference)
         self._threads = tokenizer_threads
+        self._bos_id = model.bos_id
         self._in_flight = InFlight(cache, self._metrics)
         kind = model.redistribution or ""  # attention stands among the values
         self._key = hashlib.blake2b(f"{model.fingerprint} {kind}".encode(), digest_size=16)
@@ -116,6 +129,7 @@ class Serving:
         )
         self._in_flight.attach(self._worker)
         self._metrics.watch_queue(self._worker.waiting)
+        self._metrics.watch_drain(lambda worker=self._worker: worker.backlog()[1])
         self._worker.start()
 
     async def stop(self, timeout_s: float) -> None:
@@ -147,6 +161,7 @@ class Serving:
         ticket = Ticket(lane, deadline_ns)
         try:
             encoded, tokenize_ns = await self._encode_and_submit(samples, options, plan, ticket)
+            tokenized_ns = time.monotonic_ns()
             await ticket.wait()
             outcomes = await self._judge(samples, encoded, options, plan)
         finally:
@@ -154,6 +169,9 @@ class Serving:
                 self._in_flight.abandon(ticket)
         queue_ns = max((entry.queue_ns for entry in ticket.entries), default=0)
         self._metrics.served(tokenize_ns=tokenize_ns, queue_ns=queue_ns)
+        caller = CALLER.get()
+        if caller is not None and caller.trace is not None:
+            tell(caller.trace, self.info, outcomes, ticket.entries, (started_ns, tokenized_ns))
         return outcomes, Timings(
             tokenize_ns=tokenize_ns,
             queue_ns=queue_ns,
@@ -187,7 +205,9 @@ class Serving:
                 responses = self.model.encoder.encode(sample, plan.granularities, options.truncate)
                 windows = [_windows(one, plan) for one in responses]
                 keys = [[self._key_of(window) for window in some] for some in windows]
-                encoded.append(_Encoded(responses, windows, keys))
+                self._metrics.double_bos(sum(map(self._begins_twice, responses)))
+                repeated = [repetition(one.response_ids) for one in responses]
+                encoded.append(_Encoded(responses, windows, keys, repeated))
             except TureenError as error:
                 encoded.append(error)
             except Exception as error:  # one sample's trouble must not become its neighbours'
@@ -206,6 +226,10 @@ class Serving:
                     )
                 )
         return encoded, time.monotonic_ns() - started_ns
+
+    def _begins_twice(self, response: EncodedResponse) -> bool:
+        """Whether the first two tokens are both the one a row begins with."""
+        return response.windows[0].input_ids[:2].tolist() == [self._bos_id, self._bos_id]
 
     def _key_of(self, window: Window) -> bytes:
         """Of the model's fingerprint and all that the device is given of a window."""
@@ -240,26 +264,34 @@ class Serving:
     ) -> list[Outcome]:
         outcomes: list[Outcome] = []
         judged = 0
+        caller = CALLER.get()
+        client = caller.client if caller is not None else ANONYMOUS
+        own = self._comparable(plan)
         for sample, one in zip(samples, encoded, strict=True):
-            if isinstance(one, TureenError):
-                outcomes.append(one)
-                continue
             try:
-                scores = tuple(
-                    _score(sample, number, one, options, plan)
+                if isinstance(one, TureenError):
+                    raise one
+                some = [
+                    _score(sample, number, one, options, plan, own)
                     for number in range(len(one.responses))
-                )
+                ]
             except TureenError as error:
+                self._metrics.unscorable(client)
                 outcomes.append(error)
                 continue
+            scores, readings = tuple(score for score, _ in some), [reading for _, reading in some]
+            self._metrics.scored(client, scores, readings)
             outcomes.append(scores)
-            for score in scores:
-                self._metrics.score(score)
             judged += len(scores)
             if judged >= _JUDGED_AT_ONCE:
                 judged = 0
                 await asyncio.sleep(0)
         return outcomes
+
+    def _comparable(self, plan: Plan) -> bool:
+        """Whether the rewards are on the scale of the model card's."""
+        own = [head.weight for head in self.model.heads]
+        return plan.aggregation is Aggregation.MEAN and plan.weights.tolist() == own
 
 
 def _windows(response: EncodedResponse, plan: Plan) -> list[Window]:
@@ -270,8 +302,13 @@ def _windows(response: EncodedResponse, plan: Plan) -> list[Window]:
 
 
 def _score(
-    sample: Sample, number: int, encoded: _Encoded, options: ScoreOptions, plan: Plan
-) -> Score:
+    sample: Sample,
+    number: int,
+    encoded: _Encoded,
+    options: ScoreOptions,
+    plan: Plan,
+    comparable: bool,
+) -> tuple[Score, Reading]:
     """Of response `number`; raises what one of its windows failed with."""
     response = encoded.responses[number]
     values = []
@@ -284,7 +321,7 @@ def _score(
     ablated = [values[start : start + own] for start in range(own, len(values), own)]
     judgement = judge(values[:own], response.units, plan, ablated)
     offsets = sample.offsets[number] if sample.offsets is not None else None
-    return Score(
+    score = Score(
         reward=judgement.reward,
         heads=judgement.heads,
         segments=judgement.segments if options.segments else None,
@@ -296,6 +333,14 @@ def _score(
         tokens=response.tokens,
         truncated_tokens=response.truncated_tokens,
     )
+    reading = Reading(
+        reward=judgement.reward,
+        tokens=len(response.response_ids),
+        repetition=encoded.repetition[number],
+        members=judgement.of_members,
+        comparable=comparable,
+    )
+    return score, reading
 
 
 def _chunks(samples: Sequence[Sample]) -> Iterator[Sequence[Sample]]:

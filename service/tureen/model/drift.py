@@ -67,7 +67,7 @@ def reward_reference(rewards: ArrayLike, members: ArrayLike | None = None) -> Re
             f"rewards are {values.size} of shape {values.shape}; a reference needs a list of at "
             f"least {BINS} finite ones."
         )
-    deciles = np.quantile(values, np.arange(1, BINS) / BINS)
+    deciles = np.quantile(values, np.arange(1, BINS) / BINS, method="inverted_cdf")
     edges = np.unique(deciles[deciles < values.max()])  # equal rewards share a bin
     variance = None
     if members is not None and len(of_members := np.asarray(members, np.float64)) > 1:

@@ -57,12 +57,14 @@ class Window:
 class EncodedResponse:
     """units: aligned with the spans of every window; the RESPONSE unit is the first.
 
+    response_ids: (R,) int32, its tokens and nothing else.
     tokens: of all windows, special tokens included.
     truncated_tokens: of prompt and context, dropped on request.
     """
 
     windows: tuple[Window, ...]
     units: tuple[Unit, ...]
+    response_ids: np.ndarray
     tokens: int
     truncated_tokens: int
 
@@ -294,6 +296,7 @@ def _encoded(
     return EncodedResponse(
         windows=windows,
         units=units,
+        response_ids=row.input_ids[row.response.start : row.response.end],
         tokens=sum(len(window.input_ids) for window in windows),
         truncated_tokens=dropped + planned.prompt_cut + unread,
     )

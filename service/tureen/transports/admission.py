@@ -8,11 +8,13 @@ import logging
 import math
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from tureen.config import Config
 from tureen.contracts import Priority, ScoreResponse
+from tureen.engine.caller import ANONYMOUS, CALLER
 from tureen.engine.metrics import Metrics
 from tureen.engine.scorer import Scorer
 from tureen.errors import (
@@ -24,6 +26,10 @@ from tureen.errors import (
     Unauthenticated,
     failure_of,
 )
+from tureen.transports.logs import log_request
+
+if TYPE_CHECKING:
+    from tureen.transports.tracing import Tracing
 
 RETRY_AFTER_S = 1.0  # while the model loads or the process leaves; nothing can be measured then
 LONGEST_TIMEOUT_MS = 24 * 3600 * 1000
@@ -57,11 +63,15 @@ class Admission:
 
     Scoring is refused as `overloaded` until `open` is called with the loaded scorer, and again
     after `close`; what was admitted before that is finished (`drained`).
+
+    Args:
+        tracing: begins the traces of requests; None: nothing is traced.
     """
 
-    def __init__(self, config: Config, metrics: Metrics) -> None:
+    def __init__(self, config: Config, metrics: Metrics, tracing: Tracing | None = None) -> None:
         self.config = config
         self.metrics = metrics
+        self.tracing = tracing
         self._keys = tuple(key.encode() for key in config.all_keys())
         self._scorer: Scorer | None = None
         self._closed: str | None = f"{config.model} is being loaded"
@@ -69,12 +79,21 @@ class Admission:
         self.leaving = False
         self._idle = asyncio.Event()
         self._idle.set()
+        self._settled = asyncio.Event()
 
     def open(self, scorer: Scorer) -> None:
         self._scorer, self._closed, self.leaving = scorer, None, False
+        self._settled.set()
 
     def close(self, reason: str) -> None:
         self._closed, self.leaving = reason, True
+        self._settled.set()
+
+    async def opened(self, within_s: float) -> None:
+        """Returns when the model is loaded, when the server leaves, or when the time is over."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                await self._settled.wait()
 
     async def drained(self) -> None:
         """Returns when everything admitted has been answered."""
@@ -128,8 +147,15 @@ class Admission:
 
     @contextmanager
     def recorded(self, door: str, route: str) -> Iterator[Record]:
-        """Counts one request, its code and its time. What is raised leaves as a TureenError."""
+        """Counts one request, its code and its time, traces and logs it where that is asked for.
+
+        What is raised leaves as a TureenError.
+        """
         started, record = time.perf_counter(), Record()
+        caller, trace = CALLER.get(), None
+        if self.tracing is not None and caller is not None:
+            trace = self.tracing.begin(door, route, caller)
+            caller.trace = trace if trace.recording else None
         try:
             yield record
         except TureenError as error:
@@ -147,7 +173,13 @@ class Admission:
                 "The server failed on this request; its log has the details. Try again."
             ) from None
         finally:
-            self.metrics.request(door, route, record.code, time.perf_counter() - started)
+            seconds = time.perf_counter() - started
+            self.metrics.request(door, route, record.code, seconds)
+            if trace is not None:
+                trace.end(caller.client if caller is not None else ANONYMOUS, record.code)
+            if self.config.log_requests or self.config.log_text:
+                text = caller.samples if caller is not None and self.config.log_text else ()
+                log_request(door, route, record.code, seconds, text)
 
 
 def check_size(size: int, limit: int) -> None:

@@ -24,9 +24,11 @@ from grpc_status import rpc_status
 
 from tureen import wire
 from tureen.contracts import RankRequest, SampleResult, ScoreRequest, ScoreResponse
+from tureen.engine.caller import CALLER
 from tureen.engine.scorer import Scorer
 from tureen.errors import DeadlineExceeded, InvalidRequest, TureenError
 from tureen.transports.admission import Admission, check_size, priority_of
+from tureen.transports.callers import REQUEST_ID, enter
 from tureen.v1 import reward_pb2
 
 Context = grpc.aio.ServicerContext
@@ -101,6 +103,7 @@ class RewardService:
 
     def _method(self, route: str, work: Work) -> Callable[[bytes, Context], Awaitable[bytes]]:
         async def method(raw: bytes, context: Context) -> bytes:
+            _enter(context)
             try:
                 with self._admission.recorded("grpc", route) as record:
                     self._admission.authenticate(_metadata(context, "authorization"))
@@ -120,6 +123,7 @@ class RewardService:
     async def score_stream(self, requests: AsyncIterator[bytes], context: Context) -> None:
         """Answers each message when it is done. At most IN_FLIGHT_PER_STREAM are read ahead: beyond
         that the flow control of the connection holds the caller back."""
+        _enter(context)
         try:
             self._admission.authenticate(_metadata(context, "authorization"))
             terms = _terms(context)
@@ -145,6 +149,8 @@ class RewardService:
 
     async def _stream_answer(self, raw: bytes, terms: Terms) -> ScoreResponse:
         request = ScoreRequest(samples=())
+        if (caller := CALLER.get()) is not None:  # each message has its own trace and text
+            CALLER.set(replace(caller, samples=[]))
         try:
             admission = self._admission
             with admission.recorded("grpc", "stream") as record, admission.admitted() as scorer:
@@ -216,7 +222,8 @@ async def _until_deadline(context: Context, work: Awaitable[T]) -> T:
 
 async def _abort(context: Context, error: TureenError) -> NoReturn:
     status = rpc_status.to_status(status_of(error))
-    await context.abort(status.code, status.details, status.trailing_metadata)
+    named = context.trailing_metadata() or ()  # what abort is given would take its place
+    await context.abort(status.code, status.details, (*named, *status.trailing_metadata))
     raise AssertionError("abort raises")
 
 
@@ -257,6 +264,14 @@ def _terms(context: Context) -> Terms:
     left_s = context.time_remaining()
     deadline_ns = None if left_s is None else time.monotonic_ns() + int(left_s * 1e9)
     return {"deadline_ns": deadline_ns, "priority": priority_of(_metadata(context, "x-priority"))}
+
+
+def _enter(context: Context) -> None:
+    """Who calls, in place for this task; their request id goes back as trailing metadata."""
+    given = {
+        key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)
+    }
+    context.set_trailing_metadata(((REQUEST_ID, enter(given).request_id),))
 
 
 def _metadata(context: Context, key: str) -> str | None:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import orjson
 from fastapi import FastAPI, Request, Response
 from fastapi.routing import APIRoute
 from fastapi_offline import FastAPIOffline
@@ -36,7 +34,7 @@ from tureen.errors import (
     TureenError,
     nearest,
 )
-from tureen.transports import openapi
+from tureen.transports import compat, openapi
 from tureen.transports.admission import (
     RETRY_AFTER_S,
     Admission,
@@ -45,12 +43,11 @@ from tureen.transports.admission import (
     deadline_of,
     priority_of,
 )
-from tureen.transports.json_body import JsonBody, dumps
+from tureen.transports.callers import NameCallers
+from tureen.transports.json_body import JsonBody
+from tureen.transports.reply import error_headers, json_reply, timing_headers
 
-JSON = "application/json"
 CLIENT_CLOSED_REQUEST = 499  # nginx's status for it; nobody is there to read it
-
-Work = Callable[[Scorer, bytes, dict[str, Any]], Awaitable[object]]
 
 
 def create_app(admission: Admission) -> FastAPI:
@@ -62,10 +59,13 @@ def create_app(admission: Admission) -> FastAPI:
         redoc_url=None,
     )
     app.add_middleware(CloseWhenLeaving, admission=admission)
+    app.add_middleware(NameCallers)
     openapi.install(app)
     _answer_every_error(app, admission)
-    _scoring_routes(app, admission)
-    _model_routes(app, admission)
+    answer, look_up = _answering(admission), _looking_up(admission)
+    drop_ins = compat.install(app, admission, answer, look_up)
+    _scoring_routes(app, answer, drop_ins)
+    _model_routes(app, look_up)
     _operating_routes(app, admission)
     return app
 
@@ -88,10 +88,10 @@ class CloseWhenLeaving:
         await self.app(scope, receive, closing)
 
 
-def _scoring_routes(app: FastAPI, admission: Admission) -> None:
-    score_body, rank_body = JsonBody(ScoreRequest), JsonBody(RankRequest)
+def _answering(admission: Admission) -> compat.Answer:
+    """The way of every scoring request, from its headers to its answer."""
 
-    async def answer(request: Request, route: str, work: Work) -> Response:
+    async def answer(request: Request, route: str, work: compat.Work) -> Response:
         headers = request.headers
         with admission.recorded("http", route) as record:
             admission.authenticate(headers.get("authorization"))
@@ -107,10 +107,26 @@ def _scoring_routes(app: FastAPI, admission: Admission) -> None:
                 failure = record.failure(answered)
         if failure is not None:
             raise failure
-        return _json(answered)
+        if isinstance(answered, Response):
+            return answered
+        return json_reply(answered, headers=timing_headers(answered.timings))
 
-    async def score_body_of(scorer: Scorer, body: bytes, terms: dict[str, Any]) -> ScoreResponse:
-        return await scorer.score(score_body.parse(body), **terms)
+    return answer
+
+
+def _looking_up(admission: Admission) -> compat.LookUp:
+    def look_up(request: Request, route: str, what: Callable[[Scorer], object]) -> Response:
+        with admission.recorded("http", route):
+            admission.authenticate(request.headers.get("authorization"))
+            with admission.admitted() as scorer:
+                return json_reply(what(scorer))
+
+    return look_up
+
+
+def _scoring_routes(app: FastAPI, answer: compat.Answer, drop_ins: compat.Door) -> None:
+    rank_body = JsonBody(RankRequest)
+    score_or_pairs = drop_ins.handler(compat.native_or_pairs, route="score", errors=compat.NATIVE)
 
     async def rank_body_of(scorer: Scorer, body: bytes, terms: dict[str, Any]) -> RankResponse:
         return await scorer.rank(rank_body.parse(body), **terms)
@@ -125,9 +141,10 @@ def _scoring_routes(app: FastAPI, admission: Admission) -> None:
         """Score the responses of one or more samples.
 
         A sample that cannot be scored carries an error of its own. The status is that of the
-        first error only when no sample could be scored.
+        first error only when no sample could be scored. vLLM's body, with text_1 and text_2, is
+        answered as on /score.
         """
-        return await answer(request, "score", score_body_of)
+        return await score_or_pairs(request)
 
     @app.post(
         "/v1/rank",
@@ -140,13 +157,8 @@ def _scoring_routes(app: FastAPI, admission: Admission) -> None:
         return await answer(request, "rank", rank_body_of)
 
 
-def _model_routes(app: FastAPI, admission: Admission) -> None:
-    def look_up(request: Request, route: str, what: Callable[[Scorer], object]) -> Response:
-        with admission.recorded("http", route):
-            admission.authenticate(request.headers.get("authorization"))
-            with admission.admitted() as scorer:
-                return _json(what(scorer))
-
+def _model_routes(app: FastAPI, look_up: compat.LookUp) -> None:
+    @app.get("/models", include_in_schema=False)
     @app.get(
         "/v1/models",
         openapi_extra=openapi.operation(answers=ModelList, errors=openapi.LOOKUP_ERRORS[1:]),
@@ -169,8 +181,10 @@ def _operating_routes(app: FastAPI, admission: Admission) -> None:
     @app.get("/healthz")
     async def healthz() -> Response:
         """200 while the process lives."""
-        return _json({"status": "ok"})
+        return json_reply({"status": "ok"})
 
+    @app.get("/health", include_in_schema=False)
+    @app.get("/ping", include_in_schema=False)
     @app.head("/readyz", include_in_schema=False)
     @app.get("/readyz", openapi_extra=openapi.operation(errors=openapi.READINESS_ERRORS))
     async def readyz() -> Response:
@@ -178,7 +192,7 @@ def _operating_routes(app: FastAPI, admission: Admission) -> None:
         ready, reason = admission.ready()
         if not ready:
             raise Overloaded(f"Not ready: {reason}.", retry_after_s=RETRY_AFTER_S)
-        return _json({"status": "ready"})
+        return json_reply({"status": "ready"})
 
     @app.get("/metrics")
     async def metrics() -> Response:
@@ -269,14 +283,5 @@ async def _while_connected(request: Request, work: Awaitable[object]) -> object:
         gone.cancel()
 
 
-def _json(content: object) -> Response:
-    return Response(dumps(content), media_type=JSON)
-
-
 def _error(error: TureenError, status: int, headers: Any = None) -> Response:
-    headers = dict(headers or {})
-    if error.retry_after_s is not None:
-        headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_s)))
-    if status == 401:
-        headers["WWW-Authenticate"] = "Bearer"
-    return Response(orjson.dumps({"error": error.info()}), status, headers=headers, media_type=JSON)
+    return json_reply({"error": error.info()}, status, error_headers(error, status, headers))

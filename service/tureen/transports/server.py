@@ -12,7 +12,6 @@ import gc
 import logging
 import signal
 import socket
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -26,9 +25,12 @@ from tureen.config import Config, flag
 from tureen.engine.loading import load_model
 from tureen.engine.metrics import Metrics
 from tureen.engine.scorer import Scorer
+from tureen.transports import logs
 from tureen.transports.admission import Admission
 from tureen.transports.grpc import Health, create_server
 from tureen.transports.http import create_app
+from tureen.transports.logs import say
+from tureen.transports.tracing import tracing_of
 from tureen.usage import UsageError
 
 HEALTH_PERIOD_S = 0.25  # how late a watcher of health may hear of a change
@@ -44,12 +46,7 @@ def run(config: Config) -> int:
 
     Raises UsageError when a port or a key cannot be had, and whatever loading the model raises.
     """
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=config.log_level.upper(),
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-    )
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)  # ours say the same, once
+    logs.configure(config)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         return runner.run(serve(config))
 
@@ -57,13 +54,14 @@ def run(config: Config) -> int:
 async def serve(config: Config) -> int:
     """`run`, inside a running loop of the main thread."""
     started = time.monotonic()
-    admission = Admission(config, Metrics())
+    tracing = tracing_of(config)
+    admission = Admission(config, Metrics(), tracing)
     doors = Doors(config, admission)
     told_to_leave = _leave_on_signal()
     await doors.open()
     loading = asyncio.create_task(_load(config, admission))
     try:
-        _say(f"listening on {doors.addresses}; loading {config.model}")
+        say(f"listening on {doors.addresses}; loading {config.model}")
         leaving = asyncio.create_task(told_to_leave.wait())
         await asyncio.wait((loading, leaving), return_when=asyncio.FIRST_COMPLETED)
         if leaving.done():
@@ -71,15 +69,17 @@ async def serve(config: Config) -> int:
         scorer = loading.result()
         ready, reason = admission.ready()
         if ready:
-            _say(*_card(admission, scorer, doors))
-            _say(f"ready after {time.monotonic() - started:.1f} s on {doors.addresses}")
+            say(*_card(admission, scorer, doors))
+            say(f"ready after {time.monotonic() - started:.1f} s on {doors.addresses}")
         else:
-            _say(f"NOT READY, and nothing will be scored: {reason}")
+            say(f"NOT READY, and nothing will be scored: {reason}")
         await leaving
         return await _drain(config, admission, scorer, doors)
     finally:
         loading.cancel()
         await doors.close()
+        if tracing is not None:
+            await asyncio.to_thread(tracing.close)
 
 
 class Doors:
@@ -149,7 +149,7 @@ async def _load(config: Config, admission: Admission) -> Scorer:
 
 
 async def _drain(config: Config, admission: Admission, scorer: Scorer, doors: Doors) -> int:
-    _say(f"leaving: nothing new is admitted, the rest is answered within {config.drain_s:g} s")
+    say(f"leaving: nothing new is admitted, the rest is answered within {config.drain_s:g} s")
     admission.close("the server is leaving")
     await doors.health.refresh()
     until = time.monotonic() + config.drain_s
@@ -158,7 +158,7 @@ async def _drain(config: Config, admission: Admission, scorer: Scorer, doors: Do
             await admission.drained()
     left = admission.in_flight
     await scorer.stop(max(0.0, until - time.monotonic()))
-    _say(f"left {left} requests unanswered" if left else "everything admitted was answered")
+    say(f"left {left} requests unanswered" if left else "everything admitted was answered")
     return 1 if left else 0
 
 
@@ -252,8 +252,3 @@ def _card(admission: Admission, scorer: Scorer, doors: Doors) -> Iterator[str]:
     yield f"  keys     {keys}"
     yield f"  docs     {doors.url}/docs"
     yield f"  try      curl {doors.url}/v1/score{key} -d '{body}'"
-
-
-def _say(*lines: str) -> None:
-    for line in lines:
-        print(line, file=sys.stderr, flush=True)  # noqa: T201
