@@ -1,53 +1,57 @@
-"""Stage `reward`: one ingredient, a reward model with four heads, from human feedback.
+"""Stage `reward`: one ingredient, a reward model with several heads, from human feedback of several kinds.
 
-Read top to bottom: data, model, frozen lower layers computed once, a linear probe for the heads, then the top
-layers and the heads together. All ingredients of a soup start from the same base and the same probed heads
-(WARM, arXiv:2401.12187); they differ in `mix`, `emphasis`, `learning_rate` and `seed`.
+Read top to bottom: data, model, frozen lower layers computed once, a linear probe for the heads, then the top layers
+and the heads together, saved. All ingredients of a soup start from the same base and the same probed heads (WARM,
+arXiv:2401.12187); they differ in `sources`, `emphasis`, `learning_rate`, `dropout` and `seed`.
+
+Killed at any moment, the same command goes on from the last state: see `resume`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import json
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Literal
 
-import numpy as np
 import torch
-from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
+from torch import Tensor, nn
 
 from tureen.contracts import Granularity
 from tureen.model.base import MINILM, resolve_base
-from tureen.model.checkpoint import load, save
-from tureen.model.heads import RewardHeads
-from tureen.model.manifest import BaseRef, HeadSpec, Manifest
-from tureen.model.reward_model import RewardModel, load_backbone
+from tureen.model.manifest import BaseRef, HeadSpec
+from tureen.model.reward_model import RewardModel
 from tureen.text.encoding import TextEncoder, Window
 from tureen.text.template import TextSpec
-from tureen_training import losses
-from tureen_training.data.items import Item, Values, batches, rows_of, run, tensors
-from tureen_training.data.records import TEACHES, Split
-from tureen_training.data.sets import (
-    encode_all,
-    feedback_examples,
-    focused,
-    training_examples,
-)
+from tureen_training import resume
+from tureen_training.data.items import Item, rows_of, run, tensors
+from tureen_training.data.schedule import epoch_of
+from tureen_training.data.sets import Source
 from tureen_training.evaluation.qa_feedback import measure
 from tureen_training.evaluation.scorers import pad_id_of
-from tureen_training.runlog import RunLog, progress
-from tureen_training.trunk import ActivationCache, freeze_below, layers_of, replaying
+from tureen_training.ingredient import items_of, save_ingredient, starting_model
+from tureen_training.objective import Objective, raters_of, weigh
+from tureen_training.optim import adamw, linear_decay, totals, update
+from tureen_training.probe import probe
+from tureen_training.runlog import ReportTo, RunLog, accelerator_for, draw, progress
+from tureen_training.trunk import (
+    ActivationCache,
+    dropping_out,
+    freeze_below,
+    frozen_digest,
+    layers_of,
+    low_rank,
+    replaying,
+)
 
 Forward = Callable[[list[Window]], Tensor]
 """Windows -> (B, N, H) values."""
 
-PROBE_BATCH = 48
-DATA_LICENCES = (
-    "QA-Feedback (Wu et al. 2023): Apache-2.0",
-    "passages of QA-Feedback, from Wikipedia: CC BY-SA",
-)
+LOGGED_STEPS = 100  # about so many points has the curve of a loss
 
 QA_HEADS = (
     HeadSpec(name="preference", granularity=Granularity.RESPONSE, weight=0.4),
@@ -71,17 +75,27 @@ QA_TEXT = TextSpec(
 class Config:
     """Train one ingredient.
 
-    data: directory of QA-Feedback. out: directory of the ingredient (a model directory of its own).
+    data: directory that the paths of `sources` start from. out: directory of the ingredient (a model directory of
+        its own); its log, curves and state lie beside it, in `out`.run.
+    sources: what to learn from, each with its share; see `tureen_training.data.sets.Source`.
     start: a checkpoint to begin from, its heads included, instead of the base and a linear probe.
-    context_words: of the passages, those that bear most on the responses; figures are always on all of them.
-    mix: origin -> how often its examples come by in an epoch; 0.5 takes a random half, another each time.
-    emphasis: head -> weight of its loss. error_weight: head -> weight of an error unit against a clean one.
-    trained_layers: how many top layers train; the others are frozen and run once.
+    context_words: of the passages, those that bear most on the responses, 0 is all; figures are always on all.
+    train_windows: of a context longer than a window a response trains on all windows, or on one drawn anew in each
+        epoch, which is then exactly a window of the server.
+    emphasis: head -> weight of its loss; error_weight: head -> weight of an error against what is clean; 1 where
+        a head is not named.
+    trained_layers: how many top layers train; the others are frozen and run once. Embeddings never train.
+    lora_rank: the trained layers move by matrices of this rank alone; 0 lets them move freely.
+    dropout: in the trained layers.
     learning_rate: of the layers; the heads train at `head_learning_rate`. Both decay linearly to 0.
-    prompts_per_step: prompts whose losses make one update. centring: η of `losses.centring`.
+    prompts_per_step: prompts whose losses make one update, over all processes.
+    centring: η of `losses.centring`. label_smoothing: ε of `losses.bradley_terry`.
+    rater_reliability: learn how far each rater is to be believed (Crowd-BT) instead of smoothing labels.
     probe_prompts, probe_steps: prompts that the linear probe of the heads sees, and its steps; probe_seed:
         shared by all ingredients of a soup, so their heads start alike.
     max_batch_tokens: of one forward pass, padding included. cache: directory of the frozen activations.
+    state_steps: a state to resume from is kept after so many steps and after each epoch; 0 is the latter alone.
+    report_to: none, tensorboard or trackio, beside metrics.jsonl. threads: of torch, 0 its own choice.
     """
 
     data: str
@@ -90,14 +104,15 @@ class Config:
     base: BaseRef = MINILM
     text: TextSpec = QA_TEXT
     heads: tuple[HeadSpec, ...] = QA_HEADS
+    sources: tuple[Source, ...] = (Source(name="qa_feedback"), Source(name="contrast", share=0.3))
     start: str = ""
     context_words: int = 80
-    mix: dict[str, float] = field(default_factory=lambda: {"feedback": 1.0, "contrast": 0.3})
-    emphasis: dict[str, float] = field(
-        default_factory=lambda: dict.fromkeys((head.name for head in QA_HEADS), 1.0)
-    )
-    error_weight: dict[str, float] = field(default_factory=lambda: {"factuality": 2.0})
+    train_windows: Literal["all", "one"] = "all"
+    emphasis: dict[str, float] = field(default_factory=dict)
+    error_weight: dict[str, float] = field(default_factory=dict)
     trained_layers: int = 2
+    lora_rank: int = 0
+    dropout: float = 0.0
     epochs: int = 3
     learning_rate: float = 3e-4
     head_learning_rate: float = 1e-3
@@ -105,225 +120,225 @@ class Config:
     warmup: float = 0.1
     prompts_per_step: int = 3
     centring: float = 0.01
+    label_smoothing: float = 0.0
+    rater_reliability: bool = False
     probe_prompts: int = 240
     probe_steps: int = 300
     probe_seed: int = 0
     seed: int = 0
     max_batch_tokens: int = 8192
     cache: str = "runs/cache"
+    state_steps: int = 0
+    report_to: ReportTo = "none"
     threads: int = 0
+
+    def __post_init__(self) -> None:
+        names = [head.name for head in self.heads]
+        for option, given in (
+            ("emphasis", self.emphasis),
+            ("error_weight", self.error_weight),
+            *((f"heads of source {source.label}", source.heads) for source in self.sources),
+        ):
+            unknown = sorted(set(given) - set(names))
+            if unknown:
+                raise ValueError(f"{option} names {', '.join(unknown)}; heads: {', '.join(names)}")
+        labels = [source.label for source in self.sources]
+        if not labels or len(set(labels)) < len(labels):
+            raise ValueError(f"sources are {labels}; give at least one, and each once")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout is {self.dropout}; it must be in [0, 1)")
+        if not 0 <= self.label_smoothing < 0.5:
+            raise ValueError(f"label_smoothing is {self.label_smoothing}; it must be in [0, 0.5)")
+        if self.label_smoothing and self.rater_reliability:
+            raise ValueError("label_smoothing and rater_reliability exclude each other; give one")
+        if self.lora_rank and not self.trained_layers:
+            raise ValueError("lora_rank needs layers to train; trained_layers is 0")
+        for option in ("epochs", "lora_rank", "probe_steps", "state_steps", "context_words"):
+            if getattr(self, option) < 0:
+                raise ValueError(f"{option} is {getattr(self, option)}; it must be 0 or more")
+        for option in ("prompts_per_step", "probe_prompts"):
+            if getattr(self, option) < 1:
+                raise ValueError(f"{option} is {getattr(self, option)}; it must be 1 or more")
 
 
 def main(config: Config) -> None:
     if config.threads:
         torch.set_num_threads(config.threads)
-    torch.manual_seed(config.seed)
-    rng = random.Random(config.seed)
-    log = RunLog(Path(config.out).with_suffix(".metrics.jsonl"))
+    out = Path(config.out)
+    folder = out.with_name(out.name + ".run")
+    accelerator = accelerator_for(config.report_to, folder)
+    accelerator.init_trackers(config.name)
+    place = folder / "state"
+    state = state_of(place, config)
+    log = RunLog(folder / "metrics.jsonl", accelerator, state["log_bytes"] if state else 0)
 
-    # 1. Data: training questions only; the test part is not even tokenised here.
+    # 1. Data: training prompts only; the test part is not even tokenised here.
     base = resolve_base(config.base)
     encoder = TextEncoder.from_directory(base, config.text)
-    heads = config.heads
-    data = Path(config.data)
-    train = {
-        origin: encode_all(
-            (focused(example, config.context_words) for example in training_examples(data, origin)),
-            encoder,
-            heads,
-            origin,
-        )
-        for origin in config.mix
-    }
-    validation = encode_all(feedback_examples(data, Split.VALIDATION), encoder, heads, "validation")
-    log.write(
-        "data",
-        train={origin: len(items) for origin, items in train.items()},
-        validation=len(validation),
-    )
+    heads, pad_id, one_window = config.heads, pad_id_of(encoder), config.train_windows == "one"
+    train, validation, too_long = items_of(config, encoder)
+    everything = [item for items in train.values() for item in items]
+    prompts = {label: len(items) for label, items in train.items()}
+    if not state:
+        log.write("data", train=prompts, validation=len(validation), too_long=too_long)
+    elif state["prompts"] != prompts:
+        raise ValueError(f"{place} is of other data: {state['prompts']}, now {prompts}; delete it")
 
-    # 2. Model, and the frozen layers' output for every window of both parts.
-    model = starting_model(config, base)
-    backbone = model.backbone
+    # 2. Model, and the output of its frozen layers for every window.
+    torch.manual_seed(config.seed)
+    model = starting_model(config, base).to(accelerator.device)
     freeze_below(model, config.trained_layers)
-    windows = [row.window for part in (*train.values(), validation) for row in rows_of(part)]
-    cache = ActivationCache(
-        Path(config.cache),
-        config.base.sha256,
-        windows,
-        frozen=len(layers_of(backbone)) - config.trained_layers,
+    objective = Objective(
+        [head.name for head in heads],
+        error_weight=config.error_weight,
+        centring=config.centring,
+        label_smoothing=config.label_smoothing,
+        raters=raters_of(everything) if config.rater_reliability else (),
+        rated={head for item in everything for head in item.example.ratings},
     )
-    pad_id = pad_id_of(encoder)
-    cache.fill(model, pad_id, config.max_batch_tokens)
-    log.write("frozen layers", tokens=cache.tokens)
-
-    with replaying(model, cache) as replay:
+    frozen = len(layers_of(model.backbone)) - config.trained_layers
+    with contextlib.ExitStack() as stack:
+        replay, cache = None, None
+        if frozen:
+            windows = [row.window for row in rows_of([*everything, *validation])]
+            cache = ActivationCache(Path(config.cache), frozen_digest(model), windows, frozen)
+            with accelerator.main_process_first():
+                cache.fill(model, pad_id, config.max_batch_tokens)
+            if not state:
+                log.write("frozen layers", tokens=cache.tokens)
+            replay = stack.enter_context(replaying(model, cache))
 
         def forward(windows: list[Window]) -> Tensor:
-            replay.hidden = cache.hidden(windows)
-            return model(**tensors(windows, pad_id))[:, :, 0]  # (B, N, H)
+            if replay is not None and cache is not None:
+                replay.hidden = cache.hidden(windows).to(accelerator.device)
+            with accelerator.autocast():
+                values = model(**tensors(windows, pad_id, accelerator.device))
+            return values[:, :, 0].cpu()  # (B, N, H): losses are many and small
+
+        def watch() -> dict[str, float]:
+            return figures_of(validation, config, forward) if accelerator.is_main_process else {}
 
         # 3. The shared linear probe; a warm start has its heads already.
-        if not config.start:
-            probe(model, train, config, forward)
-            log.write("probe", **figures_of(validation, config, forward))
+        if not config.start and not state:
+            model.heads = probe(
+                model,
+                everything,
+                heads,
+                objective,
+                forward,
+                prompts=config.probe_prompts,
+                steps=config.probe_steps,
+                seed=config.probe_seed,
+                one_window=one_window,
+                max_batch_tokens=config.max_batch_tokens,
+            ).to(accelerator.device)
+            log.write("probe", validation=watch())
 
         # 4. Top layers and heads.
-        optimiser = torch.optim.AdamW(
-            [
-                {
-                    "params": [p for p in model.backbone.parameters() if p.requires_grad],
-                    "lr": config.learning_rate,
-                },
-                {"params": list(model.heads.parameters()), "lr": config.head_learning_rate},
-            ],
+        if config.lora_rank:
+            stack.enter_context(low_rank(model, config.trained_layers, config.lora_rank))
+        trained = dict(trained_parameters(model, objective))
+        optimiser = adamw(
+            [p for p in model.backbone.parameters() if p.requires_grad],
+            list(model.heads.parameters()),
+            list(objective.parameters()),
+            learning_rate=config.learning_rate,
+            head_learning_rate=config.head_learning_rate,
             weight_decay=config.weight_decay,
         )
-        plan = [schedule(train, config, rng) for _ in range(config.epochs)]
-        steps = sum(len(epoch) for epoch in plan)
-        scheduler = torch.optim.lr_scheduler.LambdaLR(
-            optimiser, lambda step: linear_decay(step, steps, config.warmup)
-        )
-        for number, epoch in enumerate(plan, start=1):
-            total: dict[str, list[float]] = {}
-            for items in progress(epoch, f"epoch {number}"):
-                optimiser.zero_grad()
-                loss, parts = loss_of(
-                    items, run(items, heads, forward, config.max_batch_tokens), config
-                )
-                loss.backward()
-                torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-                optimiser.step()
-                scheduler.step()
-                for name, value in parts.items():
-                    total.setdefault(name, []).append(value)
-            log.write(
-                "epoch",
-                number=number,
-                loss={name: round(float(np.mean(v)), 4) for name, v in total.items()},
-                **figures_of(validation, config, forward),
+        if state:
+            resume.load_state(place, trained, optimiser)
+
+        def keep(step: int, sums: dict[str, list[float]]) -> None:
+            if accelerator.is_main_process:
+                record = {
+                    "step": step,
+                    "sums": sums,
+                    "log_bytes": log.sync(),
+                    "prompts": prompts,
+                    "config": identity(config),
+                }
+                resume.save_state(place, trained, optimiser, record)
+
+        done: int = state["step"] if state else 0
+        sums: dict[str, list[float]] = state["sums"] if state else {}  # head -> [loss, terms]
+        for epoch in range(config.epochs):
+            plan = epoch_of(
+                train,
+                {source.label: source.share for source in config.sources},
+                prompts_per_step=config.prompts_per_step,
+                one_window=one_window,
+                seed=config.seed,
+                epoch=epoch,
             )
+            steps = len(plan) * config.epochs
+            logged = max(1, steps // LOGGED_STEPS)
+            first = epoch * len(plan)
+            if done >= first + len(plan):
+                continue
+            todo = range(max(done, first), first + len(plan))
+            with dropping_out(model, config.trained_layers, config.dropout):
+                for step in progress(todo, f"epoch {epoch + 1}"):
+                    # dropout is a function of the step; each process has its own
+                    rng = random.Random(f"{config.seed}:{step}:{accelerator.process_index}")
+                    torch.manual_seed(rng.getrandbits(63))
+                    items = plan[step - first]
+                    own = items[accelerator.process_index :: accelerator.num_processes]
+                    values = run(own, heads, forward, config.max_batch_tokens)
+                    found = objective(own, values)
+                    terms, losses = totals(found, accelerator)
+                    factor = linear_decay(step, steps, config.warmup)
+                    update(optimiser, weigh(found, terms, config.emphasis), factor, accelerator)
+                    for head, count in terms.items():
+                        loss, seen = sums.get(head, (0.0, 0))
+                        sums[head] = [loss + losses[head], seen + count]
+                    done = step + 1
+                    if done % logged == 0:
+                        log.write("step", step=done, loss=means(sums))
+                        sums = {}
+                    if config.state_steps and done % config.state_steps == 0 and done < todo.stop:
+                        keep(done, sums)
+            log.write("epoch", step=done, number=epoch + 1, validation=watch())
+            keep(done, sums)
+        if objective.reliabilities():
+            log.write("raters", step=done, reliability=objective.reliabilities())
 
     # 5. Keep the last weights: the soup, not early stopping, is what averages the noise away.
-    manifest = Manifest(
-        model_id=config.name,
-        base=config.base,
-        text=config.text,
-        heads=heads,
-        encoding="delta",
-        lineage=lineage_of(config),
-        data_licences=DATA_LICENCES,
-    )
-    save(config.out, model, manifest)
+    if accelerator.is_main_process:
+        save_ingredient(config, model)
+        draw(log.records(), folder / "curves.png")
+        resume.forget(place)
+    accelerator.end_training()
 
 
-def starting_model(config: Config, base: Path) -> RewardModel:
-    """The base with new heads, or the checkpoint of a warm start."""
-    if not config.start:
-        backbone = load_backbone(base)
-        width = backbone.config.hidden_size
-        return RewardModel(backbone, RewardHeads.initialise(width, len(config.heads)))
-    model = load(config.start).model
-    assert isinstance(model, RewardModel)
-    return model
+NOT_OF_A_RUN = ("cache", "report_to", "state_steps", "threads")
+"""Options that may differ when a run goes on."""
 
 
-def loss_of(
-    items: Sequence[Item], values: Sequence[Sequence[Values]], config: Config
-) -> tuple[Tensor, dict[str, float]]:
-    """Sum over heads of emphasis · mean over the prompts that say something of the head.
+def identity(config: Config) -> dict[str, Any]:
+    """What makes a run this run, as JSON gives it back."""
+    options = json.loads(json.dumps(dataclasses.asdict(config)))
+    return {name: value for name, value in options.items() if name not in NOT_OF_A_RUN}
 
-    Returns:
-        The loss, and the unweighted mean of each head for the log.
+
+def state_of(place: Path, config: Config) -> dict[str, Any] | None:
+    """The record of the state to go on from; None where the run begins.
+
+    Raises:
+        ValueError: the state is of another configuration.
     """
-    total = torch.zeros(())
-    parts: dict[str, float] = {}
-    for head in config.heads:
-        terms: list[Tensor] = []
-        for item, answers in zip(items, values, strict=True):
-            for kind in TEACHES.get(head.name, ()):
-                if kind not in item.pairs:
-                    continue
-                pairs = item.pairs[kind]
-                scores = torch.stack([answer.response(head.name) for answer in answers])  # (K,)
-                terms.append(
-                    losses.ranking(scores, pairs) + config.centring * losses.centring(scores, pairs)
-                )
-            terms += [
-                losses.segment_bce(
-                    answer.by_head[head.name],
-                    target.labels,
-                    target.mask,
-                    config.error_weight.get(head.name, 1.0),
-                )
-                for answer, target in zip(answers, item.targets.get(head.name, ()), strict=False)
-                if target is not None and bool(target.mask.any())
-            ]
-        if terms:
-            mean = torch.stack(terms).mean()
-            total = total + config.emphasis.get(head.name, 1.0) * mean
-            parts[head.name] = float(mean.detach())
-    return total, parts
-
-
-def probe(
-    model: RewardModel, train: dict[str, list[Item]], config: Config, forward: Forward
-) -> None:
-    """Fit the heads alone on the features of the untrained layers, and leave them in `model`.
-
-    The features are what the heads see: with an identity in their place `RewardModel` answers the pooled
-    states, (N, D) for each window.
-    """
-    width = model.backbone.config.hidden_size
-    rng = random.Random(config.probe_seed)
-    items = [item for part in train.values() for item in part]
-    items = rng.sample(items, min(len(items), config.probe_prompts))
-    features: dict[int, Tensor] = {}  # id of the window -> (N, D)
-    model.heads = RewardHeads(torch.eye(width)[None], torch.zeros(1, width))
-    with torch.no_grad():
-        for batch in progress(list(batches(rows_of(items), config.max_batch_tokens)), "features"):
-            out = forward([row.window for row in batch])  # (B, N, D)
-            for b, row in enumerate(batch):
-                features[id(row.window)] = out[b, : len(row.window.spans)].clone()
-
-    generator = torch.Generator().manual_seed(config.probe_seed)
-    model.heads = RewardHeads.initialise(width, len(config.heads), generator=generator)
-
-    def heads_alone(windows: list[Window]) -> Tensor:
-        units = pad_sequence([features[id(window)] for window in windows], batch_first=True)
-        return model.heads(units)[:, :, 0]  # (B, N, H)
-
-    even = dataclasses.replace(config, emphasis={})
-    optimiser = torch.optim.Adam(model.heads.parameters(), lr=3e-3)
-    for _ in progress(range(config.probe_steps), "probe"):
-        chosen = rng.sample(items, min(len(items), PROBE_BATCH))
-        optimiser.zero_grad()
-        loss, _ = loss_of(
-            chosen, run(chosen, config.heads, heads_alone, config.max_batch_tokens), even
+    state = resume.read_record(place)
+    if state is not None and state["config"] != identity(config):
+        now, then = identity(config), state["config"]
+        changed = sorted(name for name in now.keys() | then if now.get(name) != then.get(name))
+        raise ValueError(
+            f"{place} is the state of an unfinished run with other {', '.join(changed)}; "
+            "give the same configuration to go on, or delete it to start anew"
         )
-        loss.backward()
-        optimiser.step()
+    return state
 
 
-def schedule(train: dict[str, list[Item]], config: Config, rng: random.Random) -> list[list[Item]]:
-    """One epoch: the share `mix` of each origin drawn anew, shuffled, `prompts_per_step` at a time."""
-    drawn: list[Item] = []
-    for origin, share in config.mix.items():
-        whole, rest = divmod(share, 1.0)
-        drawn += train[origin] * int(whole)
-        drawn += rng.sample(train[origin], round(rest * len(train[origin])))
-    rng.shuffle(drawn)
-    size = config.prompts_per_step
-    return [drawn[i : i + size] for i in range(0, len(drawn), size)]
-
-
-def linear_decay(step: int, steps: int, warmup: float) -> float:
-    """Factor of the learning rate: up over the first share `warmup` of the steps, then down to 0."""
-    rising = max(1, round(warmup * steps))
-    return (step + 1) / rising if step < rising else (steps - step) / max(1, steps - rising)
-
-
-def figures_of(validation: list[Item], config: Config, forward: Forward) -> dict[str, float]:
+def figures_of(validation: Sequence[Item], config: Config, forward: Forward) -> dict[str, float]:
     """Figures on the validation part, for the log."""
     with torch.no_grad():
         values = run(validation, config.heads, forward, config.max_batch_tokens)
@@ -331,19 +346,14 @@ def figures_of(validation: list[Item], config: Config, forward: Forward) -> dict
     return {name: round(figure.value, 4) for name, figure in figures.items()}
 
 
-def lineage_of(config: Config) -> dict[str, str]:
-    """How the ingredient came to be, for its manifest."""
-    return {
-        "stage": "reward",
-        "data": "qa_feedback, training part of split tureen-split-1",
-        "mix": describe(config.mix),
-        "emphasis": describe(config.emphasis),
-        "epochs": str(config.epochs),
-        "learning_rate": f"{config.learning_rate:g}",
-        "trained_layers": str(config.trained_layers),
-        "seed": str(config.seed),
-    }
+def trained_parameters(
+    model: RewardModel, objective: Objective
+) -> Iterator[tuple[str, nn.Parameter]]:
+    for prefix, module in (("model", model), ("objective", objective)):
+        for name, parameter in module.named_parameters():
+            if parameter.requires_grad:
+                yield f"{prefix}.{name}", parameter
 
 
-def describe(shares: dict[str, float]) -> str:
-    return " ".join(f"{name}:{value:g}" for name, value in shares.items())
+def means(sums: dict[str, list[float]]) -> dict[str, float]:
+    return {head: round(loss / terms, 4) for head, (loss, terms) in sums.items() if terms}

@@ -1,7 +1,7 @@
-"""Frozen lower layers run once: their output is kept, and every later pass starts from it.
+"""Which part of the trunk trains, how, and what is spared by that.
 
 When only the top layers train, what enters them never changes. `ActivationCache` stores it in fp16 and
-`Replay` puts it back *inside the model that is trained*: `RewardModel.forward` itself runs, with the frozen
+`replaying` puts it back *inside the model that is trained*: `RewardModel.forward` itself runs, with the frozen
 layers passing their input through, so there is no second definition of the forward pass.
 """
 
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from tureen.model.heads import RewardHeads
 from tureen.model.reward_model import RewardModel
 from tureen.text.encoding import Window
 from tureen_training.data.items import Row, batches, tensors
@@ -33,7 +34,7 @@ def layers_of(backbone: PreTrainedModel) -> nn.ModuleList:
 
 
 def freeze_below(model: RewardModel, trained_layers: int) -> None:
-    """Only the top `trained_layers` layers and the heads keep a gradient."""
+    """Only the top `trained_layers` layers and the heads keep a gradient; embeddings never do."""
     layers = layers_of(model.backbone)
     if not 0 <= trained_layers <= len(layers):
         raise ValueError(f"trained_layers must be in 0..{len(layers)}, got {trained_layers}")
@@ -42,6 +43,76 @@ def freeze_below(model: RewardModel, trained_layers: int) -> None:
     for layer in layers[len(layers) - trained_layers :]:
         for parameter in layer.parameters():
             parameter.requires_grad_(True)
+
+
+def frozen_digest(model: RewardModel) -> str:
+    """Hash of what `freeze_below` froze."""
+    digest = hashlib.sha256()
+    for name, parameter in model.backbone.named_parameters():
+        if not parameter.requires_grad:
+            digest.update(name.encode())
+            digest.update(parameter.detach().cpu().numpy().tobytes())
+    return digest.hexdigest()
+
+
+@contextmanager
+def dropping_out(model: RewardModel, trained_layers: int, share: float) -> Iterator[None]:
+    """Inside, the trained layers drop `share` of their activations and attention weights; the frozen ones none.
+
+    Outside, nothing is dropped: a model is loaded, measured and served in evaluation mode.
+    """
+    layers = layers_of(model.backbone)
+    trained = layers[len(layers) - trained_layers :]
+    for module in trained.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = share
+        if hasattr(module, "attention_dropout"):  # decoders keep it as a number
+            setattr(module, "attention_dropout", share)  # noqa: B010 - no field of nn.Module
+    trained.train()
+    try:
+        yield
+    finally:
+        trained.eval()
+
+
+@contextmanager
+def low_rank(model: RewardModel, trained_layers: int, rank: int) -> Iterator[None]:
+    """Inside, the trained layers' matrices move by W + 2 B A alone, B (D_out, rank) and A (rank, D_in).
+
+    LoRA (Hu et al., arXiv:2106.09685), α = 2 · rank. Outside, the product is part of W: averages of checkpoints
+    are averages of products, as they must be, because mean(B) mean(A) is not mean(B A). Needs `peft`.
+    """
+    from peft import LoraConfig  # only runs of this kind wait for it
+    from peft.tuners.lora import LoraModel
+
+    layers = layers_of(model.backbone)
+    trained = set(layers[len(layers) - trained_layers :].modules())
+    names = [
+        name
+        for name, module in model.backbone.named_modules()
+        if isinstance(module, nn.Linear) and module in trained
+    ]
+    adapted = LoraModel(
+        model.backbone, LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=names), "default"
+    )
+    try:
+        yield
+    finally:
+        adapted.merge_and_unload()
+
+
+@contextmanager
+def pooled_states(model: RewardModel) -> Iterator[None]:
+    """Inside, the heads are the identity: `model` answers what they see, the pooled states (B, N, 1, D)."""
+    heads = model.heads
+    weight = heads.weight
+    width = weight.shape[2]
+    identity = torch.eye(width, device=weight.device)[None]
+    model.heads = RewardHeads(identity, torch.zeros(1, width, device=weight.device))
+    try:
+        yield
+    finally:
+        model.heads = heads
 
 
 class _Pass(nn.Module):
@@ -66,14 +137,15 @@ class _Replay(nn.Module):
 class ActivationCache:
     """Output of the last frozen layer for a fixed set of windows.
 
-    file: where it is kept; runs over the same windows, base and depth find it there. fp16, D numbers a token:
-    768 bytes a token for D = 384.
+    file: where it is kept; runs over the same windows, frozen weights and depth find it there. fp16, D numbers a
+    token: 768 bytes a token for D = 384.
     """
 
     def __init__(
-        self, directory: Path, base_sha256: str, windows: Sequence[Window], frozen: int
+        self, directory: Path, weights: str, windows: Sequence[Window], frozen: int
     ) -> None:
-        digest = hashlib.sha256(f"{base_sha256}:{frozen}:fp16-2".encode())
+        """weights: `frozen_digest` of the model. frozen: how many layers are."""
+        digest = hashlib.sha256(f"{weights}:{frozen}:fp16-2".encode())
         self._place: dict[bytes, tuple[int, int]] = {}
         self._windows: list[Window] = []
         total = 0
@@ -90,7 +162,7 @@ class ActivationCache:
         self._data: np.ndarray | None = None  # (tokens, D) float16
 
     def fill(self, model: RewardModel, pad_id: int, max_batch_tokens: int) -> None:
-        """Compute what is not on disk yet. The model must still be the base below the trained layers."""
+        """Compute what is not on disk yet, with the model whose weights were named."""
         if not self.file.exists():
             self.file.parent.mkdir(parents=True, exist_ok=True)
             partial = self.file.with_suffix(".partial")
@@ -114,11 +186,12 @@ class ActivationCache:
 
         hook = layer.register_forward_hook(catch)
         rows = [Row(0, 0, window) for window in self._windows]
+        device = model.heads.weight.device
         try:
             with torch.inference_mode():
                 for batch in progress(list(batches(rows, max_batch_tokens)), "frozen layers"):
-                    model(**tensors([row.window for row in batch], pad_id))
-                    hidden = caught.pop().to(torch.float16).numpy()  # (B, T, D)
+                    model(**tensors([row.window for row in batch], pad_id, device))
+                    hidden = caught.pop().to(torch.float16).cpu().numpy()  # (B, T, D)
                     for b, row in enumerate(batch):
                         start, end = self._place[_key(row.window)]
                         data[start:end] = hidden[b, : end - start]

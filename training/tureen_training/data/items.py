@@ -105,15 +105,18 @@ def batches(rows: Iterable[Row], max_batch_tokens: int) -> Iterator[list[Row]]:
         yield batch
 
 
-def tensors(windows: Sequence[Window], pad_id: int) -> dict[str, Tensor]:
+def tensors(
+    windows: Sequence[Window], pad_id: int, device: torch.device | str = "cpu"
+) -> dict[str, Tensor]:
     """The arguments of `RewardModel.forward`, batched by the function that serves."""
     batch = collate(windows, pad_id)
-    return {
-        "input_ids": torch.from_numpy(batch.input_ids),  # (B, T)
-        "attention_mask": torch.from_numpy(batch.attention_mask),  # (B, T)
-        "token_type_ids": torch.from_numpy(batch.token_type_ids),  # (B, T)
-        "span_weights": torch.from_numpy(batch.span_weights),  # (B, N, T)
+    arrays = {
+        "input_ids": batch.input_ids,  # (B, T)
+        "attention_mask": batch.attention_mask,  # (B, T)
+        "token_type_ids": batch.token_type_ids,  # (B, T)
+        "span_weights": batch.span_weights,  # (B, N, T)
     }
+    return {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
 
 
 class Values(NamedTuple):

@@ -1,37 +1,107 @@
-"""Which examples a stage works on: QA-Feedback by split and origin."""
+"""Which examples a stage works on: corpora of feedback by name, each split by prompt."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tureen.errors import nearest
 from tureen.model.manifest import HeadSpec
 from tureen.text.encoding import TextEncoder
 from tureen_training.data.contrast import contrast_example
+from tureen_training.data.corpora import CORPORA, Use, open_corpus
 from tureen_training.data.focus import focus
 from tureen_training.data.items import Item, encode
 from tureen_training.data.jsonl import find
-from tureen_training.data.labels import feedback_example
-from tureen_training.data.qa_feedback import read_feedback, read_references
-from tureen_training.data.records import Example, Split, split_of
+from tureen_training.data.qa_feedback import read_references
+from tureen_training.data.records import TEACHES, Example, Split
 from tureen_training.runlog import progress
 
+CONTRAST = "contrast"
 CONTRAST_SEED = 7  # contrast data are data: the same for every ingredient
 
 
-def focused(example: Example, max_words: int) -> Example:
-    """The same example with the part of its context that bears on its responses."""
-    return replace(example, context=focus(example.context, example.responses, max_words))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """One corpus to learn from.
+
+    name: a corpus, see `tureen_training.data.corpora`, or contrast, which is made from QA-Feedback's references.
+    path: its file or directory, from the directory of the data.
+    share: how often its prompts come by in an epoch; 0.5 takes a random half, another each time.
+    heads: the only ones it teaches; empty is every head it has something to say to.
+    part: "train" keeps validation and test part of the split out; "all" is for a file that is nothing but
+        training data. Contrast data have no other part.
+    licence: of the data, where the corpus does not know it.
+    accept: train on it in spite of its licence, which then binds the model.
+    """
+
+    name: str
+    path: str = "."
+    share: float = 1.0
+    heads: tuple[str, ...] = ()
+    part: str = "train"
+    licence: str = ""
+    accept: bool = False
+
+    def __post_init__(self) -> None:
+        if self.name != CONTRAST and self.name not in CORPORA:
+            raise ValueError(f"unknown corpus {self.name!r}{nearest(self.name, SOURCES)}")
+        if not self.share >= 0:
+            raise ValueError(f"share of {self.label} is {self.share}; it must be 0 or more")
+        if self.part not in ("train", "all"):
+            raise ValueError(f"part of {self.label} is {self.part!r}; it must be train or all")
+        if not self.licences:
+            raise ValueError(f"{self.label} has no licence; state that of your data")
+
+    @property
+    def label(self) -> str:
+        return self.name if self.path == "." else f"{self.name}:{self.path}"
+
+    @property
+    def licences(self) -> tuple[str, ...]:
+        """Lines of a model card."""
+        corpus = CORPORA["qa_feedback" if self.name == CONTRAST else self.name]
+        return (self.licence,) if self.licence else corpus.licences
+
+    def training(self, data: Path) -> Iterator[Example]:
+        """What it trains on; no held-out prompt is among it unless `part` is all.
+
+        Raises:
+            LicenceRefused: its licence does not simply allow training, and it was not accepted.
+            BadData: while reading, with file and line.
+        """
+        path = data / self.path
+        if self.name == CONTRAST:
+            examples = contrast_examples(path)
+        else:
+            examples = open_corpus(
+                self.name,
+                path,
+                use=Use.TRAINING,
+                split=Split.TRAIN if self.part == "train" else None,
+                accept=(self.name,) if self.accept else (),
+            )
+        for example in examples:
+            yield only_for(example, self.heads) if self.heads else example
+
+    def validation(self, data: Path) -> Iterator[Example]:
+        """What training is watched on."""
+        if self.name == CONTRAST or self.part == "all":
+            return
+        path = data / self.path
+        for example in open_corpus(self.name, path, use=Use.EVALUATION, split=Split.VALIDATION):
+            yield only_for(example, self.heads) if self.heads else example
+
+
+SOURCES = (*CORPORA, CONTRAST)
+"""What a source may be called."""
 
 
 def feedback_examples(data: Path, split: Split | None) -> Iterator[Example]:
-    """The annotated questions of one part of the fixed split, or of all parts."""
-    for item in read_feedback(find(data, "dev_feedback")):
-        if split is None or split_of(item.question_id) == split:
-            yield feedback_example(item)
+    """The annotated questions of QA-Feedback, of one part of the fixed split, or of all parts."""
+    yield from open_corpus("qa_feedback", data, use=Use.EVALUATION, split=split)
 
 
 def contrast_examples(data: Path) -> Iterator[Example]:
@@ -43,19 +113,22 @@ def contrast_examples(data: Path) -> Iterator[Example]:
             yield example
 
 
-def training_examples(data: Path, origin: str) -> Iterator[Example]:
-    """The training part of one origin; no test or validation question is among them.
+def only_for(example: Example, heads: Collection[str]) -> Example:
+    """The same example with nothing to say to any head but these."""
+    kinds = {kind for head in heads for kind in TEACHES.get(head, ())}
+    return replace(
+        example,
+        pairs={kind: pairs for kind, pairs in example.pairs.items() if kind in kinds},
+        ties={kind: ties for kind, ties in example.ties.items() if kind in kinds},
+        spans={head: labels for head, labels in example.spans.items() if head in heads},
+        verdicts={head: verdicts for head, verdicts in example.verdicts.items() if head in heads},
+        ratings={head: ratings for head, ratings in example.ratings.items() if head in heads},
+    )
 
-    Raises:
-        ValueError: an unknown origin.
-    """
-    makers = {
-        "feedback": lambda: feedback_examples(data, Split.TRAIN),
-        "contrast": lambda: contrast_examples(data),
-    }
-    if origin not in makers:
-        raise ValueError(f"unknown origin {origin!r}{nearest(origin, makers)}")
-    return makers[origin]()
+
+def focused(example: Example, max_words: int) -> Example:
+    """The same example with the part of its context that bears on its responses."""
+    return replace(example, context=focus(example.context, example.responses, max_words))
 
 
 def encode_all(
