@@ -11,14 +11,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tureen.errors import MissingExtra, nearest
+from tureen.errors import MissingExtra, TureenError, nearest
 from tureen.model.schema import decode
 from tureen.usage import UsageError
+from tureen_training.demo import DEMOS
 
 STAGES = {
     "reward": "train one ingredient: a reward model with four heads, from human feedback",
     "soup": "average ingredients, calibrate, measure, write the model card",
     "evaluate": "figures with intervals and baselines; the last line is one JSON object",
+    "demo": "a claim of the literature on a toy task: demo NAME, known: " + ", ".join(DEMOS),
 }
 
 
@@ -31,6 +33,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if stage not in STAGES:
             raise UsageError(f"unknown stage {stage!r}{nearest(stage, STAGES)}")
+        if stage == "demo":
+            name, *options = options or [""]
+            if name not in DEMOS:
+                raise UsageError(f"unknown demo {name!r}{nearest(name, DEMOS)}")
+            stage = f"demo.{name}"
         module = importlib.import_module(f"tureen_training.{stage}")
         if options and options[0] in ("-h", "--help"):
             print(describe(module.Config))
@@ -41,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(MissingExtra(f"tureen-train {stage}", "training"), file=sys.stderr)
         return 2
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, TureenError) as error:
         print(f"tureen-train {stage}: {error}", file=sys.stderr)
         return 2
     return 0
