@@ -25,6 +25,7 @@ from tureen.text.segments import Span, segment
 from tureen.text.template import Rendered, TextSpec
 from tureen.text.validation import validate
 from tureen.text.windows import TooLong, WindowPlan, plan_windows
+from tureen.text.written import TokenIds, Transcript, Written
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -121,6 +122,7 @@ class TextEncoder:
             if spec.template == "chat"
             else Layout.of(tokenizer, self._backend, pair=spec.template == "pair")
         )
+        self._written = Written(tokenizer, self._backend, spec)
 
     @classmethod
     def from_directory(cls, directory: Path, spec: TextSpec) -> TextEncoder:
@@ -149,7 +151,10 @@ class TextEncoder:
             InputTooLong: more than max_windows windows are needed, or prompt and response leave too
                 little room for context, and `truncate` does not permit to cut what is in the way.
         """
-        validate(sample)
+        if isinstance(sample, Transcript | TokenIds):
+            sample = self._written.read(sample, granularities)
+        else:
+            validate(sample)
         attempts = self._attempts(sample, truncate)
         rows = cache(lambda attempt: self._rows(attempts[attempt].sample()))
         sentences = cache(lambda: template.context_sentences(sample, self.spec.template))
@@ -186,6 +191,9 @@ class TextEncoder:
         return [_Attempt(lambda: sample, truncate)]
 
     def _rows(self, sample: Sample) -> list[_Row]:
+        if isinstance(sample, Transcript | TokenIds):
+            text, tokens, layout = self._written.parts(sample)
+            return [self._row(text, tokens, layout=layout)]
         if self.spec.template == "pair":
             first = template.render_first(sample)
             tokens = tokenize(self._backend, first.text)
@@ -199,8 +207,14 @@ class TextEncoder:
             texts = template.render_plain(sample)
         return [self._row(text, tokenize(self._backend, text.text)) for text in texts]
 
-    def _row(self, text: Rendered, tokens: Tokens, second: Tokens | None = None) -> _Row:
-        joined = self._layout.join(tokens, second)
+    def _row(
+        self,
+        text: Rendered,
+        tokens: Tokens,
+        second: Tokens | None = None,
+        layout: Layout | None = None,
+    ) -> _Row:
+        joined = (layout or self._layout).join(tokens, second)
         prompt, context = tokens.within(text.prompt), tokens.within(text.context)
         if second is None:
             response = tokens.overlapping(text.response)

@@ -93,8 +93,7 @@ class Written:
         if self._spec.template != "pair":
             return sample
         prompt = _bare_prompt(sample.prompt or "")
-        (response,) = sample.responses
-        response = response[: _ending(response)]
+        response = without_ending(sample.responses[0])
         if prompt:
             pair = Sample(prompt=prompt, responses=(response,))
             validate(pair)
@@ -210,6 +209,11 @@ def _bare_prompt(prompt: str) -> str:
         if opening := _USER_LINE.match(bare.lstrip()):
             bare = bare.lstrip()[opening.end() :]
     return prompt if bare == prompt else bare.strip()
+
+
+def without_ending(response: str) -> str:
+    """Without the special tokens that end it."""
+    return response[: _ending(response)]
 
 
 def _ending(response: str) -> int:

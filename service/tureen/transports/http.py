@@ -107,9 +107,10 @@ def _answering(admission: Admission) -> compat.Answer:
                 failure = record.failure(answered)
         if failure is not None:
             raise failure
-        if isinstance(answered, Response):
-            return answered
-        return json_reply(answered, headers=timing_headers(answered.timings))
+        if isinstance(answered, ScoreResponse | RankResponse):
+            return json_reply(answered, headers=timing_headers(answered.timings))
+        assert isinstance(answered, Response)
+        return answered
 
     return answer
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,13 +14,9 @@ from pydantic.json_schema import JsonSchemaMode
 
 from tureen.contracts import (
     ErrorInfo,
-    ModelInfo,
-    ModelList,
     Priority,
     RankRequest,
-    RankResponse,
     ScoreRequest,
-    ScoreResponse,
 )
 from tureen.errors import (
     BackendFailure,
@@ -77,6 +74,10 @@ EXAMPLES = {
 }
 
 
+Answers = type | Mapping[str, Any]
+"""A contract, or a schema that holds contracts."""
+
+
 @dataclass(frozen=True)
 class ErrorBody:
     """The body of every answer that is not a success."""
@@ -87,17 +88,27 @@ class ErrorBody:
 def operation(
     *,
     asks: type | None = None,
-    answers: type | None = None,
+    answers: Answers | None = None,
     errors: tuple[type[TureenError], ...] = (),
+    example: object = None,
+    error_body: type = ErrorBody,
+    status: Callable[[TureenError], int] = lambda error: error.http_status,
+    query: Mapping[str, Sequence[str]] | None = None,
 ) -> dict[str, Any]:
-    """`openapi_extra` of a route: its body, its answer and the errors it may give."""
-    extra: dict[str, Any] = {"responses": _error_answers(errors)}
+    """`openapi_extra` of a route: its body, its answer and the errors it may give.
+
+    Args:
+        answers: a contract, or a schema with contracts in the places of references.
+        query: parameters of the query, and their values.
+    """
+    extra: dict[str, Any] = {"responses": _error_answers(errors, error_body, status)}
     if asks is not None:
-        content = {"schema": _reference(asks), "example": EXAMPLES[asks]}
+        shown = example if example is not None else EXAMPLES[asks]
+        content = {"schema": _reference(asks, "validation"), "example": shown}
         extra["requestBody"] = {"required": True, "content": {"application/json": content}}
-        extra["parameters"] = HEADERS
+        extra["parameters"] = [*HEADERS, *(_in_query(*one) for one in (query or {}).items())]
     if answers is not None:
-        content = {"schema": _reference(answers)}
+        content = {"schema": _resolved(answers)}
         extra["responses"]["200"] = {"content": {"application/json": content}}
     if Unauthenticated in errors:
         extra["security"] = [{"key": []}, {}]
@@ -124,28 +135,47 @@ def install(app: FastAPI) -> None:
     app.openapi = build
 
 
+_KINDS: dict[type, JsonSchemaMode] = {}  # all that `operation` has referred to
+
+
 def _schemas() -> dict[str, Any]:
-    read, written = (ScoreRequest, RankRequest), (ScoreResponse, RankResponse, ModelInfo, ModelList)
     inputs: list[tuple[str, JsonSchemaMode, TypeAdapter[Any]]] = [
-        *((kind.__name__, "validation", TypeAdapter(kind)) for kind in read),
-        *((kind.__name__, "serialization", TypeAdapter(kind)) for kind in (*written, ErrorBody)),
+        (kind.__name__, mode, TypeAdapter(kind)) for kind, mode in _KINDS.items()
     ]
     _, definitions = TypeAdapter.json_schemas(inputs, ref_template="#/components/schemas/{model}")
     return definitions["$defs"]
 
 
-def _error_answers(errors: tuple[type[TureenError], ...]) -> dict[str, Any]:
+def _error_answers(
+    errors: tuple[type[TureenError], ...], body: type, status: Callable[[TureenError], int]
+) -> dict[str, Any]:
     codes: dict[str, list[str]] = defaultdict(list)
     for kind in errors:
-        codes[str(kind.http_status)].append(kind.code)
+        names = codes[str(status(kind("")))]
+        if kind.code not in names:
+            names.append(kind.code)
     return {
-        status: {
+        code: {
             "description": ", ".join(names),
-            "content": {"application/json": {"schema": _reference(ErrorBody)}},
+            "content": {"application/json": {"schema": _reference(body)}},
         }
-        for status, names in sorted(codes.items())
+        for code, names in sorted(codes.items())
     }
 
 
-def _reference(kind: type) -> dict[str, str]:
+def _in_query(name: str, values: Sequence[str]) -> dict[str, Any]:
+    return {"name": name, "in": "query", "schema": {"type": "string", "enum": list(values)}}
+
+
+def _resolved(answers: Answers) -> Any:
+    """The schema, references in the places of contracts."""
+    if isinstance(answers, type):
+        return _reference(answers)
+    if isinstance(answers, Mapping):
+        return {name: _resolved(one) for name, one in answers.items()}
+    return [_resolved(one) for one in answers] if isinstance(answers, list) else answers
+
+
+def _reference(kind: type, mode: JsonSchemaMode = "serialization") -> dict[str, str]:
+    _KINDS.setdefault(kind, mode)
     return {"$ref": f"#/components/schemas/{kind.__name__}"}

@@ -1,0 +1,48 @@
+"""Routes that answer other systems' clients in their own shape, over the same engine and admission.
+
+    module        routes                                              clients
+    openrlhf      /get_reward                                         OpenRLHF
+    slime         /rm                                                 slime
+    vllm          /classify /v1/embeddings /pooling                   vLLM, verl
+    pairs         /score /v1/score (body without `samples`)           vLLM
+    sglang        /classify (body with `text`)                        SGLang
+    rerank        /rerank /v1/rerank /v2/rerank                       vLLM, Cohere, Jina
+    tei           /predict /rerank (body with `texts`) /info          text-embeddings-inference
+    llamafactory  /v1/score/evaluation                                LLaMA-Factory
+    nim           /v1/chat/completions                                NIM reward models
+
+One number a text, and that is `Score.reward`: raw unless an activation is asked for by name. A
+request of which one text cannot be scored fails as a whole, for these shapes have no place for an
+error beside numbers.
+"""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+
+from tureen.transports.admission import Admission
+from tureen.transports.compat import (
+    llamafactory,
+    nim,
+    openrlhf,
+    pairs,
+    rerank,
+    slime,
+    tei,
+    vllm,
+)
+from tureen.transports.compat.door import Answer, Door, LookUp, Work
+from tureen.transports.compat.pairs import native_or_pairs
+from tureen.transports.compat.shapes import NATIVE
+
+__all__ = ["NATIVE", "Answer", "Door", "LookUp", "Work", "install", "native_or_pairs"]
+
+MODULES = (openrlhf, slime, vllm, pairs, rerank, tei, llamafactory, nim)
+
+
+def install(app: FastAPI, admission: Admission, answer: Answer, look_up: LookUp) -> Door:
+    """Adds the routes to `app`. answer, look_up: the way of every request that scores, or asks."""
+    door = Door(app, admission, answer, look_up)
+    for module in MODULES:
+        module.install(door)
+    return door

@@ -1,0 +1,226 @@
+"""text-embeddings-inference: `/predict`, `/rerank` with `texts`, `/info`.
+
+Deviations: overload is 503, where TEI says 429; scores are raw unless `raw_scores` is false in the
+request; a text is never cut from the right, so `truncate` with that direction refuses what is too
+long.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Annotated, Any, Literal, Protocol
+
+from fastapi import Request, Response
+from pydantic import AfterValidator, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from tureen._version import __version__
+from tureen.contracts import Sample, Truncate
+from tureen.engine.scorer import Scorer
+from tureen.text.written import Split
+from tureen.transports import openapi
+from tureen.transports.compat.bodies import OPEN, refuse, refuse_score_changing, transcript
+from tureen.transports.compat.door import Ask, Call, Door, Scored, descending
+from tureen.transports.compat.shapes import TEI, EmptyBatch
+from tureen.transports.json_body import JsonBody
+
+Direction = Literal["left", "Left", "right", "Right"]
+Text = tuple[str, ...]
+"""One text, or a pair."""
+
+_TEXT = {"type": "string"}
+_PAIR = {"type": "array", "items": _TEXT, "minItems": 1, "maxItems": 2}
+
+
+def _inputs(value: Any) -> Text | list[Text]:
+    if isinstance(value, str):
+        return (value,)
+    if isinstance(value, list) and value:
+        if _is_text(value):
+            return tuple(value)
+        if all(_is_text(one) for one in value):
+            return [tuple(one) for one in value]
+    raise PydanticCustomError(
+        "inputs",
+        "a text, an array of one or two texts (which is one text, or one pair), or an array of such "
+        "arrays",
+    )
+
+
+def _is_text(value: object) -> bool:
+    return (
+        isinstance(value, list)
+        and 1 <= len(value) <= 2
+        and all(isinstance(one, str) for one in value)
+    )
+
+
+Inputs = Annotated[
+    Any,
+    AfterValidator(_inputs),
+    WithJsonSchema({"anyOf": [_TEXT, _PAIR, {"type": "array", "items": _PAIR, "minItems": 1}]}),
+]
+
+
+class Terms(Protocol):
+    """The fields that `/predict` and `/rerank` share."""
+
+    @property
+    def truncate(self) -> bool | None: ...
+    @property
+    def truncation_direction(self) -> str: ...
+    @property
+    def raw_scores(self) -> bool | None: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictBody:
+    """raw_scores: false asks for a sigmoid; absent is raw. A flat array of two texts is one pair."""
+
+    __pydantic_config__ = OPEN
+    inputs: Inputs
+    truncate: bool | None = None
+    truncation_direction: Direction = "Right"
+    raw_scores: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prediction:
+    score: float
+    label: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rank:
+    index: int
+    score: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RankWithText:
+    index: int
+    score: float
+    text: str
+
+
+RANKS = {
+    "anyOf": [{"type": "array", "items": Rank}, {"type": "array", "items": RankWithText}],
+}
+_PREDICTIONS = {"type": "array", "items": Prediction}
+_BODY = JsonBody(PredictBody)
+
+
+def install(door: Door) -> None:
+    door.post(
+        "/predict",
+        _predict,
+        route="predict",
+        errors=TEI,
+        asks=PredictBody,
+        answers={"anyOf": [_PREDICTIONS, {"type": "array", "items": _PREDICTIONS}]},
+        example={"inputs": [["What is 2+2?", "4"], ["What is 2+2?", "5"]]},
+        summary="text-embeddings-inference's prediction; ?heads=all adds a label for each head",
+    )
+
+    @door.app.get("/info", openapi_extra=openapi.operation(errors=openapi.LOOKUP_ERRORS[1:]))
+    async def info(request: Request) -> Response:
+        """text-embeddings-inference's description of the model. There are no embeddings."""
+        return door.look_up(request, "info", _info)
+
+
+def rerank(body: Terms, query: str, texts: Sequence[str], return_text: bool) -> Ask:
+    """The `/rerank` whose body has `texts`."""
+    if not texts:
+        raise EmptyBatch("texts is empty; send at least one.", field="texts", got=0)
+
+    def reply(scored: Scored) -> object:
+        numbers = scored.numbers
+        best = descending(numbers, ties="last")
+        if return_text:
+            return [RankWithText(index=i, score=numbers[i], text=texts[i]) for i in best]
+        return [Rank(index=i, score=numbers[i]) for i in best]
+
+    return Ask(
+        samples=[Sample(prompt=query, responses=tuple(texts))],
+        places=["texts"],
+        truncate=_truncation(body),
+        activated=body.raw_scores is False,
+        reply=reply,
+    )
+
+
+def refuse_fields(body: Terms) -> None:
+    """
+    Raises:
+        InvalidRequest: fields of this module's systems beside `documents`, where they mean nothing.
+    """
+    for name in ("truncate", "raw_scores"):
+        if getattr(body, name) is not None:
+            raise refuse(name, "it belongs to texts; beside documents send use_activation")
+
+
+def _truncation(body: Terms) -> Truncate:
+    left = body.truncation_direction.lower() == "left"
+    return Truncate.PROMPT if body.truncate and left else Truncate.NEVER
+
+
+def _predict(call: Call) -> Ask:
+    body = _BODY.parse(call.body)
+    refuse_score_changing(body)
+    batch = body.inputs if isinstance(body.inputs, list) else [body.inputs]
+    read = [_sample(text) for text in batch]
+    return Ask(
+        samples=[sample for sample, _ in read],
+        splits=[how for _, how in read],
+        places=[f"inputs[{index}]" for index in range(len(read))]
+        if isinstance(body.inputs, list)
+        else ["inputs"],
+        truncate=_truncation(body),
+        activated=body.raw_scores is False,
+        reply=partial(_predictions, batched=isinstance(body.inputs, list)),
+    )
+
+
+def _sample(text: Text) -> tuple[Sample, Split]:
+    if len(text) == 1:
+        return transcript(text[0], "all")
+    prompt, response = text
+    return Sample(prompt=prompt, responses=(response,)), "given"
+
+
+def _predictions(scored: Scored, batched: bool) -> object:
+    rows = []
+    for index, number in enumerate(scored.numbers):
+        labelled = {"overall": number}
+        if scored.all_heads:
+            labelled |= scored.heads[index]
+        best = sorted(labelled.items(), key=lambda item: -item[1])
+        rows.append([Prediction(score=score, label=label) for label, score in best])
+    return rows if batched else rows[0]
+
+
+def _info(scorer: Scorer) -> dict[str, Any]:
+    model = scorer.model()
+    limits = model.limits
+    return {
+        "model_id": model.id,
+        "model_sha": None,
+        "model_dtype": model.dtype,
+        "served_model_name": model.id,
+        "model_type": {"reranker": {"id2label": {"0": "overall"}, "label2id": {"overall": 0}}},
+        "max_concurrent_requests": limits.max_concurrent_requests,
+        "max_input_length": limits.max_input_tokens,
+        "max_batch_tokens": limits.max_batch_tokens,
+        "max_batch_requests": limits.max_batch_requests,
+        "max_client_batch_size": limits.max_client_batch_size,
+        "auto_truncate": False,
+        "tokenization_workers": scorer.limits.tokenization_workers,
+        "version": __version__,
+        "sha": None,
+        "docker_label": None,
+        "embeddings": False,
+        "fingerprint": model.fingerprint,
+        "heads": model.heads,
+    }
