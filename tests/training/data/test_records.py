@@ -75,7 +75,8 @@ def test_two_ranked_responses_are_one_pair():
 
 @given(ranks=st.lists(st.integers(1, 5), min_size=1, max_size=7))
 def test_every_two_responses_are_compared_once(ranks):
-    pairs, ties = Ranking(ranks=tuple(ranks)).comparisons()
+    compared = Ranking(ranks=tuple(ranks)).comparisons()
+    pairs, ties = compared.pairs, compared.ties
     named = [{p.chosen, p.rejected} for p in pairs] + [{t.first, t.second} for t in ties]
     assert sorted(map(sorted, named)) == [list(two) for two in combinations(range(len(ranks)), 2)]
     assert all(ranks[p.chosen] < ranks[p.rejected] for p in pairs)

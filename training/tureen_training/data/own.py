@@ -67,13 +67,8 @@ def read_own(path: Path, origin: str) -> Iterator[Example]:
             raise fields.bad("'responses' is empty; at least one is needed")
         if not any(fields.record.get(kind) for kind in FEEDBACK):
             raise fields.bad(f"no feedback; give one or more of {', '.join(FEEDBACK)}")
-        compared = _compared(fields, len(responses))
         ratings = dict(_ratings(fields, len(responses)))
-        if "preference" in ratings:
-            compared[Comparison.RATING] = (
-                compared.get(Comparison.RATING, Comparisons())
-                + compare_ratings(ratings["preference"])
-            )  # fmt: skip
+        compared = _compared(fields, len(responses), ratings.get("preference", ()))
         yield Example(
             prompt_id=name,
             origin=origin,
@@ -103,8 +98,8 @@ def _prompt(fields: Fields) -> tuple[str | None, tuple[Message, ...] | None]:
     return None, messages
 
 
-def _compared(fields: Fields, k: int) -> dict[Comparison, Comparisons]:
-    """What rankings, pairs and ties say, by what it rests on."""
+def _compared(fields: Fields, k: int, ratings: tuple[Rating, ...]) -> dict[Comparison, Comparisons]:
+    """What rankings, pairs, ties and ratings say, by what it rests on."""
     total: dict[Comparison, Comparisons] = {}
 
     def add(kind: Comparison, comparisons: Comparisons) -> None:
@@ -124,6 +119,8 @@ def _compared(fields: Fields, k: int) -> dict[Comparison, Comparisons]:
     for mark in _marks(fields, "ties", ("first", "second", "kind", "rater")):
         tie = Tie(*_two(mark, "first", "second", k), mark.optional_text("rater"))
         add(_kind(mark), Comparisons(ties=(tie,)))
+    if ratings:
+        add(Comparison.RATING, compare_ratings(ratings))
     return total
 
 

@@ -47,13 +47,14 @@ class Tie(NamedTuple):
     rater: str | None = None
 
 
-class Comparisons(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Comparisons:
     """Pairs for the loss, and ties, which the loss leaves out and evaluation counts."""
 
     pairs: tuple[Pair, ...] = ()
     ties: tuple[Tie, ...] = ()
 
-    def __add__(self, other: Comparisons) -> Comparisons:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def __add__(self, other: Comparisons) -> Comparisons:
         return Comparisons(self.pairs + other.pairs, self.ties + other.ties)
 
 
