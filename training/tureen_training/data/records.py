@@ -1,7 +1,7 @@
 """The records every reader produces and every loss consumes.
 
 One `Example` is one prompt with its evidence and K responses: one batch element, so that all pairs of a
-prompt meet in one step (SCIENCE: InstructGPT's K-wise rule) and a response is encoded once whatever the
+prompt meet in one step (InstructGPT, arXiv:2203.02155) and a response is encoded once whatever the
 number of pairs it takes part in.
 """
 
