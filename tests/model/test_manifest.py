@@ -157,6 +157,8 @@ def test_the_fingerprint_changes_with_what_changes_scores(tmp_path: Path, change
 def test_the_fingerprint_ignores_what_does_not(tmp_path: Path):
     other = manifest(model_id="n", metrics={}, lineage={}, data_licences=(), reference=())
     assert fingerprint(tmp_path, other) == fingerprint(tmp_path, manifest())
+    decided = tuple(dataclasses.replace(head, threshold=0.5) for head in pico.HEADS)
+    assert fingerprint(tmp_path, manifest(heads=decided)) == fingerprint(tmp_path, manifest())
 
 
 def test_a_changed_tokenizer_changes_the_fingerprint(tmp_path: Path):

@@ -107,8 +107,9 @@ def fit_temperature(margins: ArrayLike) -> float:
 def fit_threshold(values: ArrayLike, errors: ArrayLike) -> float:
     """The threshold t at which calling `v < t` an error has the best F1 of the errors.
 
-    F1 = 2·hits / (called + errors). Between two neighbouring values every t is as good; the middle
-    is taken. Of several best ones the lowest, which calls the fewest units.
+    F1 = 2·hits / (called + errors), among the thresholds that call some units and not all. Between
+    two neighbouring values every t is as good; the middle is taken. Of several best ones the
+    lowest, which calls the fewest units.
 
     Args:
         values: (N,) raw values of units; higher is better.
