@@ -265,7 +265,7 @@ def test_counts_of_the_real_data(name):
 
 
 def test_real_preferences_of_qa_feedback_run_in_no_circle():
-    """400 questions of six comparisons each. One annotator made all six, and none of the questions has a cycle."""
+    """Sixty questions of six comparisons each; the whole file has no cycle either."""
     directory = real_data.data_directory()
     if directory is None:
         pytest.skip(real_data.REASON)
