@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import pico
@@ -13,6 +13,7 @@ from tureen import RewardClient, SampleResult, ScoreRequest, ScoreResponse
 from tureen.client import GrpcRewardClient
 from tureen.contracts import ScoreOptions
 from tureen.engine.loading import load_model
+from tureen.engine.served import ServedModel
 from tureen.model.export_onnx import export
 from tureen.model.soup import make_soup
 
@@ -75,6 +76,12 @@ def served(request: pytest.FixtureRequest) -> Iterator[Served]:
     else:
         soup = request.getfixturevalue("pico_soup")
         model = load_model(soup, backend=request.param, device="cpu", threads=1)
+    with serve(model) as running:
+        yield running
+
+
+@contextmanager
+def serve(model: ServedModel) -> Iterator[Served]:
     with ExitStack() as stack:
         doors = stack.enter_context(open_doors(model, cache_bytes=0))
         yield Served(
