@@ -43,19 +43,22 @@ class DawidSkene:
 def fit(
     counts: np.ndarray,
     *,
-    smoothing: float = 0.1,
+    smoothing: float = 2.0,
     max_steps: int = 1000,
     tolerance: float = 1e-6,
 ) -> DawidSkene:
     """Expectation–maximisation from the majority's shares.
 
         E: q_i(c) ∝ p_c Π_k Π_l Θ_k[c, l]^n_ikl
-        M: p_c ∝ Σ_i q_i(c),   Θ_k[c, l] ∝ smoothing + Σ_i q_i(c) n_ikl
+        M: p_c ∝ Σ_i q_i(c),   Θ_k[c, l] ∝ smoothing · Θ[c, l] + Σ_i q_i(c) n_ikl
+
+    Θ without k is the confusion of all raters taken together.
 
     Args:
         counts: how often each rater gave each label to each item. (I, R, C)
-        smoothing: votes added to every cell of a confusion, so that a rater of few items is not taken for one
-            who never errs; 0 is the paper's maximum likelihood.
+        smoothing: votes that every rater is given for every true label, spread as all raters' votes are, so
+            that one of few items is taken for an average rater and not for one who never errs; 0 is the
+            paper's maximum likelihood.
 
     Raises:
         ValueError: an item without votes.
@@ -86,7 +89,13 @@ def _maximise(
     posterior: np.ndarray, counts: np.ndarray, smoothing: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Prior (C,) and confusions (R, C, C)."""
-    confusion = np.einsum("ic,irl->rcl", posterior, counts) + smoothing
-    totals = confusion.sum(axis=2, keepdims=True)  # 0 for a rater who may never have met the label
-    even = np.full_like(confusion, 1 / counts.shape[2])
-    return posterior.mean(axis=0), np.divide(confusion, totals, out=even, where=totals > 0)
+    votes = np.einsum("ic,irl->rcl", posterior, counts)
+    pooled = _rows(votes.sum(axis=0))
+    return posterior.mean(axis=0), _rows(votes + smoothing * pooled)
+
+
+def _rows(votes: np.ndarray) -> np.ndarray:
+    """As probabilities of the last axis; even where there is no vote, which nobody may have had to give."""
+    totals = votes.sum(axis=-1, keepdims=True)
+    even = np.full(votes.shape, 1 / votes.shape[-1])
+    return np.divide(votes, totals, out=even, where=totals > 0)

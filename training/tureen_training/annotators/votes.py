@@ -14,6 +14,10 @@ import numpy as np
 from tureen.errors import nearest
 
 
+class NoVotes(ValueError):
+    """There is nothing to measure."""
+
+
 class Vote(NamedTuple):
     """One label given by one rater to one item; a rater may vote on an item more than once."""
 
@@ -37,10 +41,10 @@ class Votes:
 
     @classmethod
     def of(cls, votes: Iterable[Vote], labels: Sequence[str]) -> Votes:
-        """Raises ValueError for no votes at all and for a label that is not among `labels`."""
+        """Raises NoVotes, and ValueError for a label that is not among `labels`."""
         votes = list(votes)
         if not votes:
-            raise ValueError("there are no votes")
+            raise NoVotes("there are no votes")
         items = {name: code for code, name in enumerate(dict.fromkeys(v.item for v in votes))}
         raters = {name: code for code, name in enumerate(dict.fromkeys(v.rater for v in votes))}
         known = {name: code for code, name in enumerate(labels)}
@@ -72,10 +76,10 @@ class Votes:
         return counts
 
     def only(self, keep: np.ndarray) -> Votes:
-        """The votes for which `keep` (N,) is True; items and raters without any are gone."""
+        """The votes for which `keep` (N,) is True; items and raters without any are gone. Raises NoVotes."""
         codes = self.codes[keep]
         if not len(codes):
-            raise ValueError("there are no votes")
+            raise NoVotes("there are no votes")
         items, item_codes = np.unique(codes[:, 0], return_inverse=True)
         raters, rater_codes = np.unique(codes[:, 1], return_inverse=True)
         return Votes(
@@ -86,6 +90,6 @@ class Votes:
         )
 
     def shared(self) -> Votes:
-        """Only the items that at least two raters voted on."""
+        """Only the items that at least two raters voted on. Raises NoVotes."""
         voters = (self.counts().sum(axis=2) > 0).sum(axis=1)  # (I,)
         return self.only(voters[self.codes[:, 0]] >= 2)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,7 @@ from tureen_training.data.flask import read_flask
 from tureen_training.data.halueval import read_general, read_qa
 from tureen_training.data.haluquestqa import read_answers, read_sentences
 from tureen_training.data.hh_rlhf import read_hh
-from tureen_training.data.jsonl import find
+from tureen_training.data.jsonl import find, stem_of
 from tureen_training.data.labels import feedback_example
 from tureen_training.data.own import read_own
 from tureen_training.data.qa_feedback import read_feedback
@@ -223,3 +223,23 @@ def open_corpus(
             "Evaluation may read it; to train on it all the same, accept it by name."
         )
     return Examples(corpus, name, path, split)
+
+
+def open_file(path: Path, corpus: str = "", *, labelled: bool = True) -> Examples:
+    """The examples of one file, to look at and not to train on.
+
+    Args:
+        corpus: its name among `CORPORA`; empty for the one whose file is called so, else our own format.
+        labelled: whether a record of our own format without any feedback is an error.
+
+    Raises:
+        ValueError, FileNotFoundError, BadData: as `open_corpus`.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is no file; give one file of feedback")
+    stem = stem_of(path)
+    name = corpus or next((n for n, known in CORPORA.items() if stem in known.files), "own")
+    if name == "own" and not labelled:
+        reader = replace(CORPORA[name], read=_plain(partial(read_own, labelled=False)))
+        return Examples(reader, name, path, None)
+    return open_corpus(name, path, use=Use.EVALUATION)

@@ -54,8 +54,12 @@ FEEDBACK = ("rankings", "pairs", "ties", "ratings", "spans")
 _FIELDS = ("id", "prompt", "messages", "context", "responses", *FEEDBACK, "ignored", "group")
 
 
-def read_own(path: Path, origin: str) -> Iterator[Example]:
-    """Yields the records one by one; raises `BadData`."""
+def read_own(path: Path, origin: str, *, labelled: bool = True) -> Iterator[Example]:
+    """Yields the records one by one; raises `BadData`.
+
+    Args:
+        labelled: whether a record without any feedback is an error.
+    """
     seen = Seen("id")
     for fields in records(path):
         fields.only(_FIELDS)
@@ -65,7 +69,7 @@ def read_own(path: Path, origin: str) -> Iterator[Example]:
         responses = fields.texts("responses")
         if not responses:
             raise fields.bad("'responses' is empty; at least one is needed")
-        if not any(fields.record.get(kind) for kind in FEEDBACK):
+        if labelled and not any(fields.record.get(kind) for kind in FEEDBACK):
             raise fields.bad(f"no feedback; give one or more of {', '.join(FEEDBACK)}")
         ratings = dict(_ratings(fields, len(responses)))
         compared = _compared(fields, len(responses), ratings.get("preference", ()))

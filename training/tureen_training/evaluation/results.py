@@ -5,16 +5,16 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from tureen.contracts import ErrorInfo
-from tureen.model.schema import decode
 from tureen_training.data.records import Example
 from tureen_training.evaluation.readings import Outcome, Reading
 from tureen_training.evaluation.scorers import Scorer
+from tureen_training.journal import Record, journal
 from tureen_training.runlog import progress
 
 FILE = "results.jsonl"
@@ -46,48 +46,38 @@ def key_of(example: Example) -> str:
 
 
 @contextmanager
-def _store(out: Path | None, fingerprint: str) -> Iterator[tuple[dict[str, Outcome], Any]]:
+def _store(
+    out: Path | None, fingerprint: str
+) -> Iterator[tuple[dict[str, Outcome], Callable[[str, str, Outcome], None]]]:
     if out is None:
         yield {}, lambda key, prompt_id, outcome: None
         return
-    out.mkdir(parents=True, exist_ok=True)
     path = out / FILE
-    known, whole = _read(path, fingerprint) if path.is_file() else ({}, 0)
-    with path.open("r+b" if path.is_file() else "wb") as file:
-        file.seek(whole)
-        file.truncate()  # a line that a kill broke off
-
-        def line(record: dict[str, Any]) -> None:
-            file.write(json.dumps(record, allow_nan=False).encode() + b"\n")
-            file.flush()
-
-        if whole == 0:
-            line({"fingerprint": fingerprint})
-        yield known, lambda key, prompt_id, outcome: line(_record(key, prompt_id, outcome))
+    with journal(path) as (records, write):
+        known = _known(records, path, fingerprint)
+        if not records:
+            write({"fingerprint": fingerprint})
+        yield known, lambda key, prompt_id, outcome: write(_record(key, prompt_id, outcome))
 
 
-def _read(path: Path, fingerprint: str) -> tuple[dict[str, Outcome], int]:
-    """The outcomes of a file, and where its last whole line ends."""
+def _known(records: Sequence[Record], path: Path, fingerprint: str) -> dict[str, Outcome]:
+    """The outcomes of a file that begins with the fingerprint of the model that gave them."""
     known: dict[str, Outcome] = {}
-    whole = 0
-    with path.open("rb") as file:
-        for number, raw in enumerate(file, start=1):
-            if not raw.endswith(b"\n"):
-                break
-            try:
-                record = json.loads(raw)
-                if number > 1:
-                    known[record["key"]] = _outcome(record)
-                made_by = fingerprint if number > 1 else record["fingerprint"]
-            except (ValueError, KeyError, TypeError) as error:
-                raise ValueError(f"{path}:{number}: no result ({error}); remove the file") from None
-            if made_by != fingerprint:
-                raise ValueError(
-                    f"{path} has results of the model {made_by}, this one is {fingerprint}; "
-                    "give another directory with --out, or remove the file"
-                )
-            whole += len(raw)
-    return known, whole
+    made_by = fingerprint
+    for number, record in enumerate(records, start=1):
+        try:
+            if number == 1:
+                made_by = record["fingerprint"]
+            else:
+                known[record["key"]] = _outcome(record)
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{path}:{number}: no result ({error}); remove the file") from None
+        if made_by != fingerprint:
+            raise ValueError(
+                f"{path} has results of the model {made_by}, this one is {fingerprint}; "
+                "give another directory with --out, or remove the file"
+            )
+    return known
 
 
 def _record(key: str, prompt_id: str, outcome: Outcome) -> dict[str, Any]:
@@ -99,5 +89,5 @@ def _record(key: str, prompt_id: str, outcome: Outcome) -> dict[str, Any]:
 
 def _outcome(record: dict[str, Any]) -> Outcome:
     if "error" in record:
-        return decode(ErrorInfo, record["error"])
+        return ErrorInfo(**record["error"])
     return tuple(map(Reading.from_json, record["responses"]))
