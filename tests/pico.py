@@ -64,6 +64,11 @@ def bert_base(directory: Path, seed: int = 0) -> BaseRef:
         model = BertModel(_bert_config(tokenizer), add_pooling_layer=False)
         _spread(model)
     _save_pretrained(model, tokenizer, directory)
+    return base_of(directory)
+
+
+def base_of(directory: Path) -> BaseRef:
+    """What refers to the base that `bert_base` left in a directory."""
     sha256 = sha256_file(directory / "model.safetensors")
     return BaseRef(repo=str(directory), revision="main", sha256=sha256)
 

@@ -1,24 +1,23 @@
 """A pico model through the whole of it: reward, soup, load, and the path that serves."""
 
-import json
-from dataclasses import replace
 from pathlib import Path
 
 import feedback_files
-import pico
+import pico_training
 import pytest
 import torch
 
-from tureen.contracts import Sample
+from tureen.contracts import Granularity, Sample
 from tureen.model.checkpoint import load
-from tureen.model.manifest import read_manifest
-from tureen.model.reward_model import RewardModel
+from tureen.model.manifest import HeadSpec, read_manifest
+from tureen.model.reward_model import RewardModel, load_backbone
+from tureen.model.soup import make_soup
 from tureen.text.encoding import TextEncoder
 from tureen_training import reward, soup
 from tureen_training.card import card
 from tureen_training.data.items import encode, run, tensors
 from tureen_training.data.records import Split
-from tureen_training.data.sets import feedback_examples
+from tureen_training.data.sets import Source, feedback_examples
 from tureen_training.evaluation.readings import readings_of
 from tureen_training.evaluation.scorers import forward_of
 from tureen_training.reference import REFERENCE_SAMPLES
@@ -27,38 +26,28 @@ from tureen_training.trunk import layers_of
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory) -> Path:
-    """Two ingredients and their soup."""
-    root = tmp_path_factory.mktemp("training")
-    data = feedback_files.directory(root / "data")
-    with pytest.MonkeyPatch.context() as patch:  # room for a row of characters
-        patch.setattr(pico, "MAX_INPUT_TOKENS", reward.QA_TEXT.max_input_tokens)
-        base = pico.bert_base(root / "base")
-    common = reward.Config(
-        data=str(data),
-        out="",
-        name="",
-        base=base,
-        trained_layers=1,
-        epochs=1,
-        probe_steps=3,
-        cache=str(root / "cache"),
-        threads=1,
-    )
+    """Two ingredients, and one that began where the first ended."""
+    root = pico_training.directory(tmp_path_factory.mktemp("training"))
     for seed, name in enumerate(("first", "second")):
-        reward.main(replace(common, name=name, out=str(root / name), seed=seed, learning_rate=1e-2))
-    warm = replace(common, name="warm", out=str(root / "warm"), start=str(root / "first"))
-    reward.main(replace(warm, epochs=0))
+        reward.main(pico_training.config(root, name, seed=seed))
+    reward.main(pico_training.config(root, "warm", start=str(root / "first"), epochs=0))
+    return root
+
+
+@pytest.fixture(scope="module")
+def stirred(made: Path) -> Path:
+    """Their soup beside them."""
     soup.main(
         soup.Config(
-            ingredients=(str(root / "first"), str(root / "second")),
-            out=str(root / "soup"),
+            ingredients=(str(made / "first"), str(made / "second")),
+            out=str(made / "soup"),
             name="pico-soup",
-            data=str(data),
+            data=str(made / "data"),
             commands="tureen-train soup",
             threads=1,
         )
     )
-    return root
+    return made / "soup"
 
 
 @pytest.mark.slow
@@ -79,26 +68,42 @@ def layers(directory: Path) -> torch.nn.ModuleList:
 
 @pytest.mark.slow
 def test_the_log_tells_the_run(made: Path):
-    lines = [json.loads(line) for line in (made / "first.metrics.jsonl").read_text().splitlines()]
-    assert [line["event"] for line in lines] == ["data", "frozen layers", "probe", "epoch"]
-    assert set(lines[-1]["loss"]) == {"preference", "factuality", "relevance", "completeness"}
+    records = pico_training.events(made, "first")
+    names = ["data", "frozen layers", "probe", *["step"] * 9, "epoch"]
+    assert [record["event"] for record in records] == names
+    assert records[0]["train"] == {"qa_feedback": 26, "contrast": 4}
+    heads = {"preference", "factuality", "relevance", "completeness"}
+    assert set(records[3]["loss"]) == heads
+    assert [record["step"] for record in records[3:]] == [*range(1, 10), 9]
+    assert {"preference_accuracy", "relevance_auroc"} <= set(records[-1]["validation"])
+    assert (made / "first.run" / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert not (made / "first.run" / "state").exists()
 
 
 @pytest.mark.slow
-def test_the_soup_is_calibrated_and_measured(made: Path):
-    manifest = read_manifest(made / "soup")
+def test_the_ingredient_says_how_it_came_to_be(made: Path):
+    manifest = read_manifest(made / "warm")
+    assert manifest.lineage["start"] == str(made / "first")
+    assert "qa_feedback (train part of tureen-split-1)" in manifest.lineage["data"]
+    assert manifest.lineage["trained_layers"] == "1"
+    assert "QA-Feedback (Wu et al. 2023): Apache-2.0" in manifest.data_licences
+
+
+@pytest.mark.slow
+def test_the_soup_is_calibrated_and_measured(stirred: Path):
+    manifest = read_manifest(stirred)
     assert manifest.soup == "uniform:2"
     assert manifest.calibration_set == soup.CALIBRATION_SET
     assert all(head.calibration.std != 1.0 for head in manifest.heads)
     assert {"preference_accuracy", "relevance_auroc"} <= set(manifest.metrics["figures"])
-    assert (made / "soup" / "README.md").read_text() == card(manifest)
+    assert (stirred / "README.md").read_text() == card(manifest)
     assert [entry.sample for entry in manifest.reference] == list(REFERENCE_SAMPLES)
 
 
 @pytest.mark.slow
-def test_training_score_is_the_served_score(made: Path):
+def test_a_batch_gives_what_one_window_at_a_time_gives(stirred: Path, made: Path):
     """What training computes in batches is what one sample alone gives through the public objects."""
-    loaded = load(made / "soup")
+    loaded = load(stirred)
     manifest = loaded.manifest
     encoder = TextEncoder.from_directory(loaded.tokenizer_directory, manifest.text)
     examples = list(feedback_examples(made / "data", Split.TEST))
@@ -130,16 +135,112 @@ def alone(loaded, encoder: TextEncoder, sample: Sample) -> list[float]:
     return scores
 
 
-def test_the_learning_rate_rises_and_falls():
-    factors = [reward.linear_decay(step, 10, 0.2) for step in range(10)]
-    assert factors[:3] == pytest.approx([0.5, 1.0, 1.0])
-    assert factors[-1] == pytest.approx(1 / 8)
-    assert reward.linear_decay(0, 1, 0.1) == 1.0
-
-
 def test_a_warm_start_goes_on_from_the_checkpoint(made: Path):
     """No epochs: what comes out is what went in, layers and heads."""
     first, warm = load(made / "first").model.state_dict(), load(made / "warm").model.state_dict()
     assert first.keys() == warm.keys()
     for name, tensor in first.items():
         assert torch.equal(warm[name], tensor), name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"trained_layers": 2, "train_windows": "one", "context_words": 0},
+        {"trained_layers": 2, "lora_rank": 2, "dropout": 0.1},
+        {"trained_layers": 0},
+    ],
+    ids=["everything", "low rank", "heads alone"],
+)
+def test_any_part_of_the_trunk_can_train(made: Path, tmp_path: Path, changes):
+    """The embeddings stay; of the layers those move that are to; what is saved is loaded as a plain model."""
+    out = tmp_path / "out"
+    reward.main(pico_training.config(made, "other", out=str(out), **changes))
+    before = load_backbone(made / "base").state_dict()
+    after = load(out).model.state_dict()
+    moved = {name for name in before if not torch.equal(before[name], after[f"backbone.{name}"])}
+    depths = {name.split(".")[2] for name in moved}
+    assert all(name.startswith("encoder.layer.") for name in moved)
+    assert depths == {str(2 - n - 1) for n in range(changes["trained_layers"])}
+    if "lora_rank" in changes:  # a matrix moves by no more than its rank
+        delta = after["backbone.encoder.layer.0.intermediate.dense.weight"]
+        delta = delta - before["encoder.layer.0.intermediate.dense.weight"]
+        sizes = torch.linalg.svdvals(delta)
+        assert (sizes > 0.02 * sizes[0]).sum() <= 2
+        assert all(name.endswith("weight") and "LayerNorm" not in name for name in moved)
+
+
+TONE = (HeadSpec(name="tone", granularity=Granularity.RESPONSE, weight=1.0),)
+OWN = [
+    {"rankings": [{"ranks": [1, 2, 2], "rater": "ann"}, {"ranks": [2, 1, 3], "rater": "bob"}]},
+    {"pairs": [{"chosen": 2, "rejected": 0, "margin": 0.5, "rater": "bob"}]},
+    {"ratings": [{"response": 0, "value": 5}, {"response": 2, "value": 1.5}]},
+    {"ratings": [{"response": 1, "value": 2, "head": "factuality"}]},
+    {"spans": {"factuality": [[[0, 3]], None, []], "relevance": [[], [[0, 3]], None]}},
+    {"pairs": [{"chosen": 0, "rejected": 1, "kind": "coverage"}]},
+]
+
+
+@pytest.mark.slow
+def test_feedback_of_several_kinds_teaches_one_model(made: Path, tmp_path: Path):
+    """Rankings, pairs, marks, spans and corrections in one run, with raters of unlike reliability."""
+    responses = ["It burned down in 1902.", "Anna Berg built it.", "Gulls nest on the cliffs."]
+    records = [
+        {"id": f"o{i}", "prompt": "What of the lighthouse?", "responses": responses, **kind}
+        for i, kind in enumerate(OWN)
+    ]
+    feedback_files.write(tmp_path / "feedback.jsonl", records)
+    own = Source(name="own", path=str(tmp_path), part="all", licence="ours: CC0")
+    config = pico_training.config(
+        made,
+        "several",
+        out=str(tmp_path / "several"),
+        sources=(own, Source(name="qa_feedback", share=0.5, heads=("completeness",))),
+        prompts_per_step=2,
+        rater_reliability=True,
+    )
+    reward.main(config)
+    *_, epoch, raters = pico_training.events(tmp_path, "several")
+    assert set(epoch["validation"]) == {"completeness_accuracy", "completion_accuracy"}
+    assert set(raters["reliability"]) == {"ann", "bob"}
+    assert all(0.5 <= eta < 1 for eta in raters["reliability"].values())
+    assert read_manifest(tmp_path / "several").data_licences[0] == "ours: CC0"
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"emphasis": {"factualty": 1.0}}, "emphasis names factualty; heads: preference"),
+        ({"sources": (Source(name="contrast", heads=("tone",)),)}, "source contrast names tone"),
+        ({"sources": (Source(name="contrast"), Source(name="contrast"))}, "each once"),
+        ({"dropout": 1.0}, r"dropout is 1.0; it must be in \[0, 1\)"),
+        ({"label_smoothing": 0.5}, "label_smoothing is 0.5; it must be in"),
+        ({"label_smoothing": 0.1, "rater_reliability": True}, "exclude each other"),
+        ({"lora_rank": 2, "trained_layers": 0}, "lora_rank needs layers to train"),
+        ({"epochs": -1}, "epochs is -1; it must be 0 or more"),
+        ({"prompts_per_step": 0}, "prompts_per_step is 0; it must be 1 or more"),
+    ],
+)
+def test_a_configuration_that_cannot_be(changes, problem):
+    with pytest.raises(ValueError, match=problem):
+        reward.Config(data="d", out="o", name="n", **changes)
+
+
+@pytest.mark.slow
+def test_data_and_starts_that_do_not_fit(made: Path, tmp_path: Path):
+    def run(**changes) -> None:
+        reward.main(pico_training.config(made, "none", out=str(tmp_path / "none"), **changes))
+
+    contrast = Source(name="contrast", heads=("factuality",))
+    with pytest.raises(ValueError, match="no source teaches the head preference"):
+        run(sources=(contrast,))
+    with pytest.raises(ValueError, match="source contrast has nothing to teach to tone"):
+        run(sources=(Source(name="contrast"),), heads=TONE)
+    with pytest.raises(ValueError, match="has the heads preference, factuality"):
+        run(start=str(made / "first"), heads=reward.QA_HEADS[:2])
+    make_soup([made / "first", made / "second"], None, tmp_path / "soup", "uniform")
+    with pytest.raises(ValueError, match="is no single checkpoint"):
+        run(start=str(tmp_path / "soup"))
+    with pytest.raises(ValueError, match=r"trained_layers must be in 0\.\.2, got 3"):
+        run(trained_layers=3)
