@@ -228,8 +228,9 @@ class Serving:
         return encoded, time.monotonic_ns() - started_ns
 
     def _begins_twice(self, response: EncodedResponse) -> bool:
-        """Whether the first two tokens are both the one a row begins with."""
-        return response.windows[0].input_ids[:2].tolist() == [self._bos_id, self._bos_id]
+        """Whether the first two tokens are both the one a row begins with, or came so."""
+        first = response.windows[0].input_ids[:2].tolist()
+        return response.doubled_bos or first == [self._bos_id, self._bos_id]
 
     def _key_of(self, window: Window) -> bytes:
         """Of the model's fingerprint and all that the device is given of a window."""

@@ -61,6 +61,7 @@ class EncodedResponse:
     response_ids: (R,) int32, its tokens and nothing else.
     tokens: of all windows, special tokens included.
     truncated_tokens: of prompt and context, dropped on request.
+    doubled_bos: the text came with more than one beginning of sequence; one was left.
     """
 
     windows: tuple[Window, ...]
@@ -68,6 +69,7 @@ class EncodedResponse:
     response_ids: np.ndarray
     tokens: int
     truncated_tokens: int
+    doubled_bos: bool
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,6 +88,7 @@ class _Row:
     response: Span
     context_keys: np.ndarray
     response_keys: np.ndarray
+    doubled_bos: bool
 
 
 _FINER: Final = (Granularity.SENTENCE, Granularity.SUB_SENTENCE)
@@ -230,6 +233,7 @@ class TextEncoder:
             response=response,
             context_keys=tokens.keys[context.start : context.end] - text.context.start,
             response_keys=keys,
+            doubled_bos=text.doubled_bos,
         )
 
     def _plan(
@@ -313,6 +317,7 @@ def _encoded(
         response_ids=row.input_ids[row.response.start : row.response.end],
         tokens=sum(len(window.input_ids) for window in windows),
         truncated_tokens=dropped + planned.prompt_cut + unread,
+        doubled_bos=row.doubled_bos,
     )
 
 

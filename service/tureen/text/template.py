@@ -80,6 +80,7 @@ class Rendered:
 
     prompt: what may be cut from its start. context: the joined passages. response: empty, at the
     end, where it is a text of its own. stripped: characters the template took from its start.
+    doubled_bos: it opened with more than one beginning of sequence, of which one is left.
     """
 
     text: str
@@ -87,6 +88,7 @@ class Rendered:
     context: Span
     response: Span
     stripped: int = 0
+    doubled_bos: bool = False
 
 
 def context_sentences(sample: Sample, template: Template) -> list[int]:

@@ -134,16 +134,29 @@ class Written:
         """
         if isinstance(sample, TokenIds):
             places = np.arange(len(sample.ids), dtype=np.int32)
-            tokens = self._single_bos(Tokens(np.array(sample.ids, np.int32), places, places))
-            everything = Rendered("", Span(0, 0), Span(0, 0), Span(0, len(places)))
-            return everything, tokens, Layout.bare()
+            tokens, doubled = self._single_bos(
+                Tokens(np.array(sample.ids, np.int32), places, places)
+            )
+            text = Rendered(
+                "",
+                prompt=Span(0, 0),
+                context=Span(0, 0),
+                response=Span(0, len(places)),
+                doubled_bos=doubled,
+            )
+            return text, tokens, Layout.bare()
         prompt, response = sample.prompt or "", sample.responses[0]
-        tokens = self._single_bos(tokenize(self._backend, prompt + response))
+        tokens, doubled = self._single_bos(tokenize(self._backend, prompt + response))
         opens = tokens.ids[:1].tolist() == [self._bos]
         start = min(int(tokens.keys[0]) + 1, len(prompt)) if opens else 0
         at = len(prompt)
-        end = at + (_ending(response) or len(response))
-        text = Rendered(prompt + response, Span(start, at), Span(at, at), Span(at, end))
+        text = Rendered(
+            prompt + response,
+            prompt=Span(start, at),
+            context=Span(at, at),
+            response=Span(at, at + (_ending(response) or len(response))),
+            doubled_bos=doubled,
+        )
         return text, tokens, self._frame(sample.special_tokens).around(tokens)
 
     def _make_frame(self, special_tokens: SpecialTokens) -> Layout:
@@ -152,11 +165,12 @@ class Written:
         whole = Layout.of(self._tokenizer, self._backend, pair=False)
         return whole if special_tokens == "all" else whole.opening()
 
-    def _single_bos(self, tokens: Tokens) -> Tokens:
+    def _single_bos(self, tokens: Tokens) -> tuple[Tokens, bool]:
         extra = 0
         while extra + 1 < len(tokens.ids) and tokens.ids[extra + 1] == tokens.ids[0] == self._bos:
             extra += 1
-        return Tokens(tokens.ids[extra:], tokens.starts[extra:], tokens.keys[extra:])
+        left = Tokens(tokens.ids[extra:], tokens.starts[extra:], tokens.keys[extra:])
+        return left, extra > 0
 
 
 def split(text: str, prompt: str | None = None) -> tuple[str, str, Split]:
