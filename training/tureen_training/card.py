@@ -5,36 +5,54 @@ from __future__ import annotations
 from pathlib import Path
 
 from tureen.model.files import write_atomically
-from tureen.model.manifest import Manifest
+from tureen.model.manifest import HeadSpec, Manifest
 
+
+def _of_units(name: str, what: str) -> dict[str, tuple[str, str]]:
+    trivial = "call all errors, or none"
+    return {
+        f"{name}_auroc": (f"{what}: clean above error", "chance"),
+        f"{name}_f1": ("same, F1 of the error class, called below the head's threshold", trivial),
+        f"{name}_f1_clean": ("same, F1 of the clean class", trivial),
+        f"{name}_f1_macro": ("same, mean of both F1", trivial),
+    }
+
+
+COMPARED = "best of: first, longer, shorter answer wins, chance"
 MEANINGS = {
     "preference_accuracy": (
         "head `preference`, human comparisons of sampled answers, ties left out",
-        "best of: first, longer, shorter answer wins",
+        COMPARED,
     ),
     "reward_accuracy": ("the default reward, same comparisons", "same"),
+    "preference_ece": (
+        "expected calibration error of the win probability, same comparisons; lower is better",
+        "always ½, which is calibrated and says nothing",
+    ),
+    "preference_brier": (
+        "Brier score of the win probability, same comparisons; lower is better",
+        "always ½",
+    ),
     "completeness_accuracy": (
         "head `completeness`, pairs of sampled answers of which one states more of the passage sentences that "
         "the human correction states",
-        "best of: first, longer, shorter answer wins",
+        COMPARED,
     ),
     "completion_accuracy": (
         "head `completeness`, human correction over sampled answer where something was missing",
-        "best of: first, longer, shorter answer wins",
+        "best of: longer, shorter answer wins, chance",
     ),
-    "relevance_auroc": ("head `relevance`, sub-sentences: clean above error", "chance"),
-    "relevance_f1": (
-        "same, F1 of the error class, called where `calibrated` is below 0",
-        "call all errors",
+    **_of_units("relevance", "head `relevance`, sub-sentences"),
+    **_of_units(
+        "factuality",
+        "head `factuality`, sentences, those with a relevance error alone left out",
     ),
-    "factuality_auroc": (
-        "head `factuality`, sentences: clean above error; sentences with a relevance error alone left out",
+    "factuality_auroc_sub_sentence": (
+        "head `factuality`, sub-sentences with the value of their sentence, those with a relevance error "
+        "alone left out: clean above error",
         "chance",
     ),
-    "factuality_f1": (
-        "same, F1 of the error class, called where `calibrated` is below 0",
-        "call all errors",
-    ),
+    "factuality_f1_sub_sentence": ("same, F1 of the error class", "call all errors, or none"),
 }
 """figure -> (what it is, what its baseline is)."""
 
@@ -58,11 +76,12 @@ tags: [reward-model, model-soup, rlhf]
 A soup of {len(manifest.ingredients)} reward models ({manifest.soup}) for answers to questions with evidence: given a
 question, passages and an answer it says how good the answer is, which sentence is to blame, and how sure it is.
 
-| head | speaks of | weight | mean | std | over windows |
-|---|---|---:|---:|---:|---|
+| head | speaks of | weight | mean | std | error below | over windows |
+|---|---|---:|---:|---:|---:|---|
 {_heads(manifest)}
 
-reward = Σ weight · (value − mean) / std. Higher is better in every head; `factuality` is high where the
+reward = Σ weight · (value − mean) / std. `error below`: a unit of a lower value is called an error in the figures;
+without one, below the mean. Higher is better in every head; `factuality` is high where the
 passages bear the sentence out, in the window of the context that does so best. The weights: preference is what
 people said outright, so it counts most; factuality and completeness are measured more reliably than preference
 and guard the two ways an answer goes wrong; relevance counts least, because a sentence too many does less harm
@@ -114,9 +133,13 @@ but were neither trained on nor measured.
 def _heads(manifest: Manifest) -> str:
     return "\n".join(
         f"| {head.name} | {head.granularity.replace('_', '-')} | {head.weight:g} | "
-        f"{head.calibration.mean:.3f} | {head.calibration.std:.3f} | {head.combine} |"
+        f"{head.calibration.mean:.3f} | {head.calibration.std:.3f} | {_threshold(head)} | {head.combine} |"
         for head in manifest.heads
     )
+
+
+def _threshold(head: HeadSpec) -> str:
+    return "" if head.threshold is None else f"{head.threshold:.3f}"
 
 
 def _figures(manifest: Manifest) -> str:

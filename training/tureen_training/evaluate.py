@@ -207,8 +207,9 @@ def _checked(config: Config) -> tuple[Any, Split | None]:
         raise ValueError(f"limit is {config.limit}; give at least 1, or leave it out")
     if config.split == "all":
         return SUITES[config.suite], None
-    if config.split not in tuple(Split):
-        raise ValueError(f"split is {config.split!r}{nearest(config.split, ['all', *Split])}")
+    known = [part.value for part in Split]
+    if config.split not in known:
+        raise ValueError(f"split is {config.split!r}{nearest(config.split, ['all', *known])}")
     return SUITES[config.suite], Split(config.split)
 
 

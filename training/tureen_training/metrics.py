@@ -195,9 +195,12 @@ def reliability(p: np.ndarray, bins: int = BINS) -> list[Bin]:
     right = np.where(p > 0.5, 1.0, np.where(p < 0.5, 0.0, 0.5))
     starts = np.sort(confidence)[np.arange(1, bins) * len(p) // bins]
     place = np.searchsorted(np.unique(starts), confidence, side="right")  # (P,)
+    n = np.bincount(place)
+    sums = np.bincount(place, confidence), np.bincount(place, right)
     return [
-        Bin(float(confidence[own].mean()), float(right[own].mean()), int(own.sum()))
-        for own in (place == number for number in np.unique(place))
+        Bin(of_confidence / count, of_right / count, count)
+        for of_confidence, of_right, count in zip(*(s.tolist() for s in (*sums, n)), strict=True)
+        if count
     ]
 
 
