@@ -224,7 +224,7 @@ def _notes(config: Config, model: Model, parts: Mapping[str, Sequence[Example]])
             f"as {model.model_id}: the mean of the calibration is taken, which makes F1 lower than need be"
         )
     trained = any(
-        config.suite in value and SPLIT_RULE in value
+        SUITES[config.suite].CORPUS in value and SPLIT_RULE in value
         for lineage in model.lineages
         for value in lineage.values()
     )

@@ -34,6 +34,8 @@ from tureen_training.evaluation.scorers import Model
 from tureen_training.metrics import Figure
 
 COMPARISON = Comparison.TRUTH
+CORPUS = "halueval"
+"""How the names of its corpora begin, in the lineage of what was trained on them."""
 HEAD = "factuality"
 CHOOSING = Split.VALIDATION
 """The part of `general` on which the threshold is chosen and nothing is reported."""

@@ -27,6 +27,8 @@ from tureen_training.evaluation.scorers import Model
 from tureen_training.metrics import Figure
 
 COMPARISON = Comparison.PREFERENCE
+CORPUS = "hh_"
+"""How the names of its corpora begin, in the lineage of what was trained on them."""
 FILES = {
     "harmless": ("harmless-base.test", "harmless-base/test"),
     "helpful": ("helpful-base.test", "helpful-base/test"),

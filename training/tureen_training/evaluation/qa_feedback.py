@@ -46,6 +46,8 @@ from tureen_training.evaluation.scorers import Model
 from tureen_training.metrics import Figure
 
 COMPARISON = Comparison.PREFERENCE
+CORPUS = "qa_feedback"
+"""How the names of its corpora begin, in the lineage of what was trained on them."""
 F1 = {"f1": metrics.f1_error, "f1_clean": metrics.f1_clean, "f1_macro": metrics.f1_macro}
 SPAN_HEADS = ("relevance", "factuality")
 
