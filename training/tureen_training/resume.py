@@ -8,6 +8,7 @@ its seed and of the step it is made for.
 
 from __future__ import annotations
 
+import glob
 import json
 import shutil
 from collections.abc import Mapping
@@ -93,3 +94,9 @@ def forget(directory: Path) -> None:
     """The run is over: the next one begins at the beginning."""
     (directory / RECORD).unlink(missing_ok=True)  # first: half a state is none
     shutil.rmtree(directory, ignore_errors=True)
+
+
+def sweep(directory: Path) -> None:
+    """Remove what a killed process left half-written beside `directory`; no other may be writing it."""
+    for partial in directory.parent.glob(f".{glob.escape(directory.name)}.????????"):
+        shutil.rmtree(partial, ignore_errors=True)

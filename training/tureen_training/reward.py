@@ -169,6 +169,9 @@ def main(config: Config) -> None:
     accelerator = accelerator_for(config.report_to, folder)
     accelerator.init_trackers(config.name)
     place = folder / "state"
+    if accelerator.is_main_process:
+        resume.sweep(place)
+        resume.sweep(out)
     state = state_of(place, config)
     log = RunLog(folder / "metrics.jsonl", accelerator, state["log_bytes"] if state else 0)
 
