@@ -39,7 +39,7 @@ def test_the_method_is_stored_and_shown(
 ):
     out = tmp_path / "soup"
     assert cli.main(["soup", "make", *members, "--out", str(out), *options]) == 0
-    recipe = "uniform" if expected.name == "linear" else expected.name
+    recipe = "uniform" if expected.name == "linear" else f"{expected.name}-uniform"
     assert f"{recipe}:2" in capsys.readouterr().out
     assert read_manifest(out).method == expected
 

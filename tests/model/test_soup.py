@@ -343,6 +343,13 @@ def test_a_soup_that_is_no_average_cannot_be_averaged_on(
         make_soup([tmp_path / "ties", member_directories[2]], None, tmp_path / "s", "uniform")
 
 
+def test_only_an_average_takes_soups_as_ingredients(tmp_path: Path, member_directories: list[Path]):
+    make_soup(member_directories[:2], None, tmp_path / "inner", "uniform")
+    pair = [tmp_path / "inner", member_directories[2]]
+    with pytest.raises(IncompatibleSoup, match=r"is a soup of 2; ties takes single checkpoints"):
+        make_soup(pair, None, tmp_path / "s", "ties", method=TIES)
+
+
 def test_without_a_base_there_are_no_differences_to_it(tmp_path: Path):
     members = [pico.bert_reward(tmp_path / str(seed), seed=seed) for seed in (0, 1)]
     with pytest.raises(SchemaError, match='method is "ties" without a base'):

@@ -1,7 +1,9 @@
-"""Stage `soup`: average the ingredients, calibrate what came out, measure it, write its card.
+"""Stage `soup`: choose, check and average the ingredients, calibrate what came out, measure it, write its card.
 
-The order matters: averaging changes the scale of every head, so calibration, temperature and the figures are
-those of the soup as it will be loaded (fp16 deltas summed in fp32), never of an ingredient.
+On the validation part coefficients are chosen (`select`) and the ingredients must prove to be connected
+(`connectivity`), before anything is written; figures are those of the test part. The order matters: averaging
+changes the scale of every head, so calibration, temperature and the figures are those of the soup as it will be
+loaded (fp16 deltas summed in fp32), never of an ingredient.
 """
 
 from __future__ import annotations
@@ -10,15 +12,20 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from tureen.errors import nearest
 from tureen.model.checkpoint import load
-from tureen.model.manifest import HeadSpec, ReferenceScore, write_manifest
+from tureen.model.directory import open_model
+from tureen.model.manifest import LINEAR, HeadSpec, Method, ReferenceScore, write_manifest
 from tureen.model.reward_model import RewardModel
-from tureen.model.soup import make_soup
+from tureen.model.soup import make_soup, require_compatible
 from tureen.text.encoding import TextEncoder
 from tureen_training.card import write_card
+from tureen_training.connectivity import TOLERANCE, follow, require_connected, write
+from tureen_training.connectivity import as_record as as_connectivity_record
 from tureen_training.data.items import Item, Values, encode, run
 from tureen_training.data.records import Example, Split
 from tureen_training.data.sets import encode_all, feedback_examples, focused
@@ -28,8 +35,11 @@ from tureen_training.evaluation.readings import readings_of
 from tureen_training.evaluation.scorers import forward_of, pad_id_of
 from tureen_training.reference import REFERENCE_SAMPLES
 from tureen_training.refit import features, refit
+from tureen_training.soup_search import greedy, search
+from tureen_training.soup_trials import trials
 
 CALIBRATION_SET = "QA-Feedback, validation part of split tureen-split-1: the four sampled answers of each question"
+SELECTIONS = {"greedy": greedy, "searched": search}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +47,15 @@ class Config:
     """Make a soup.
 
     ingredients: directories, all from one base. coefficients: one each, adding up to 1; empty is uniform.
+    select: greedy or searched, to choose the coefficients by the accuracy of the heads on the validation part.
+    method: how trunks are combined: {name: linear}, {name: task_arithmetic, scale: λ} or
+        {name: ties, scale: λ, density: share of the entries that is kept}.
     out: directory of the soup. name: its model id. data: directory of QA-Feedback, to calibrate and measure.
+    connectivity: follow the lines between the ingredients and between them and the soup, at eleven positions
+        each, and refuse a barrier beyond `tolerance`; written to `runs`, NAME.connectivity.json and .png.
+    force: make the soup although there is a barrier or no shared ancestor on record.
+    trial_words: of the passages, those that bear most on the responses, while soups are tried: all would take
+        several times as long. cache: directory of activations.
     refit_penalty: of the ridge regression that fits the preference head anew on training questions (`refit`), on
         `context_words` of their passages; none keeps the heads as they were trained.
     commands: what is named in the card as the way to make it again.
@@ -49,6 +67,14 @@ class Config:
     name: str
     data: str
     coefficients: tuple[float, ...] = ()
+    select: str = ""
+    method: Method = LINEAR
+    connectivity: bool = True
+    tolerance: float = TOLERANCE
+    force: bool = False
+    runs: str = "runs"
+    trial_words: int = 80
+    cache: str = "runs/cache"
     refit_penalty: float | None = None
     context_words: int = 250
     commands: str = ""
@@ -60,8 +86,8 @@ def main(config: Config) -> None:
     if config.threads:
         torch.set_num_threads(config.threads)
     data, out = Path(config.data), Path(config.out)
-    recipe = "weighted" if config.coefficients else "uniform"
-    make_soup(config.ingredients, config.coefficients or None, out, recipe)
+    recipe, ingredients, coefficients, tried = chosen(config)
+    make_soup(ingredients, coefficients, out, recipe, config.force, config.method)
     if config.refit_penalty is not None:
         refit_preference(config, config.refit_penalty)
 
@@ -90,13 +116,57 @@ def main(config: Config) -> None:
         heads=heads,
         temperature=temperature,
         calibration_set=CALIBRATION_SET,
-        metrics={"split": "test", "figures": as_record(figures)},
+        metrics={"split": "test", "figures": as_record(figures), **tried},
         reference=reference,
         lineage={"stage": "soup", "commands": config.commands},
     )
     write_manifest(out, manifest)
     write_card(out, manifest)
     print(as_json(figures))  # noqa: T201 - the answer of the command
+
+
+def chosen(config: Config) -> tuple[str, list[str], list[float], dict[str, Any]]:
+    """Recipe, the ingredients that take part, their coefficients, and what was found out on the validation part.
+
+    Raises:
+        IncompatibleSoup: there is a barrier, and the soup is not forced.
+    """
+    if config.select not in ("", *SELECTIONS):
+        raise ValueError(f"select is {config.select!r}{nearest(config.select, SELECTIONS)}")
+    if config.select and config.coefficients:
+        raise ValueError("coefficients were given and are to be selected; give one of the two.")
+    count = len(config.ingredients)
+    coefficients = config.coefficients or tuple([1 / count] * count)
+    recipe = config.select or ("weighted" if config.coefficients else "uniform")
+    found: dict[str, Any] = {}
+    require_compatible([open_model(path) for path in config.ingredients], force=config.force)
+    if count > 1 and (config.select or config.connectivity):
+        examples = feedback_examples(Path(config.data), Split.VALIDATION)
+        with trials(
+            config.ingredients,
+            [focused(example, config.trial_words) for example in examples],
+            method=config.method,
+            cache=Path(config.cache),
+            max_batch_tokens=config.max_batch_tokens,
+        ) as tried:
+            if config.select:
+                selection = SELECTIONS[config.select](count, tried.accuracy)
+                coefficients = selection.coefficients
+                found["selection"] = {"split": "validation", **selection.as_record()}
+            if config.connectivity:
+                soup = tried.soup_of(coefficients)
+                lines = follow({**tried.states, "the soup": soup}, tried.outcomes)
+                write(lines, Path(config.runs) / f"{config.name}.connectivity", config.tolerance)
+                found["connectivity"] = as_connectivity_record(lines, config.tolerance)
+                if not config.force:
+                    require_connected(lines, config.tolerance)
+    taken = [i for i, coefficient in enumerate(coefficients) if coefficient > 0]
+    return (
+        recipe if config.method == LINEAR else f"{config.method.name}-{recipe}",
+        [config.ingredients[i] for i in taken],
+        [coefficients[i] for i in taken],
+        found,
+    )
 
 
 def refit_preference(config: Config, penalty: float) -> None:

@@ -127,7 +127,8 @@ def make(argv: Sequence[str]) -> None:
     )
     arguments = parser.read(argv)
     weighed = "weighted" if arguments.coefficient else "uniform"
-    recipe = arguments.recipe or (weighed if arguments.method == "linear" else arguments.method)
+    if arguments.method != "linear":
+        weighed = f"{arguments.method}-{weighed}"
     density = TIES_DENSITY if arguments.method == "ties" else 1.0
     try:
         method = Method(
@@ -139,7 +140,7 @@ def make(argv: Sequence[str]) -> None:
             [find_model(model) for model in arguments.models],
             arguments.coefficient,
             arguments.out,
-            recipe,
+            arguments.recipe or weighed,
             force=arguments.force,
             method=method,
         )

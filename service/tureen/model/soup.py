@@ -79,7 +79,7 @@ def make_soup(
         out: replaced in one step if it is a Tureen model; another existing directory is refused.
         recipe: how the ingredients were chosen: "uniform", "weighted", "greedy", …
         force: average although no shared pretrained ancestor is on record. Nothing else is forced.
-        method: how trunks are combined; of a soup among `directories` each ingredient by itself.
+        method: how trunks are combined; all but linear take single checkpoints.
     Raises:
         ValueError: no directories, coefficients that are no convex combination, or a method that
             needs a base where none is shared.
@@ -94,7 +94,14 @@ def make_soup(
     out = Path(out)
     refuse_foreign(out)
     opened = [open_model(directory) for directory in directories]
-    _require_compatible(opened, force=force)
+    require_compatible(opened, force=force)
+    for model in opened:
+        if method != LINEAR and len(model.manifest.ingredients) > 1:
+            raise IncompatibleSoup(
+                f"{model.directory} is a soup of {len(model.manifest.ingredients)}; {method.name} "
+                "takes single checkpoints: give its ingredients.",
+                field="method",
+            )
     same_base = len({_ancestor(model) for model in opened}) == 1
     same_encoding = len({model.manifest.encoding for model in opened}) == 1
     whole = not (same_base and same_encoding)  # deltas have no common origin: make them whole
@@ -259,7 +266,8 @@ def _config_directory(model: ModelDirectory) -> Path:
     return resolve_base(model.manifest.base)
 
 
-def _require_compatible(models: Sequence[ModelDirectory], *, force: bool) -> None:
+def require_compatible(models: Sequence[ModelDirectory], *, force: bool = False) -> None:
+    """Raise IncompatibleSoup, naming the first difference, unless a soup of these can be made."""
     for model in models:
         _require_ours(model)
         if model.manifest.method != LINEAR:
