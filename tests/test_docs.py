@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tureen.config import flag_table
 from tureen.engine.metrics import Metrics
@@ -36,7 +37,24 @@ def metric_table() -> str:
     return "\n".join(rows)
 
 
-TABLES = {"flags": flag_table, "errors": error_table, "metrics": metric_table}
+def alert_table() -> str:
+    rows = ["| alert | severity | when | for |", "|---|---|---|---|"]
+    for group in yaml.safe_load((PAGE.parent / "ops/prometheus/alerts.yml").read_text())["groups"]:
+        for rule in group["rules"]:
+            when = rule["expr"].strip().replace("|", "\\|")
+            rows.append(
+                f"| `{rule['alert']}` | {rule['labels']['severity']} | `{when}` "
+                f"| {rule.get('for', 'at once')} |"
+            )
+    return "\n".join(rows)
+
+
+TABLES = {
+    "flags": flag_table,
+    "errors": error_table,
+    "metrics": metric_table,
+    "alerts": alert_table,
+}
 
 
 def block(name: str) -> re.Pattern[str]:

@@ -130,6 +130,13 @@ def test_a_model_that_takes_the_place_of_another_begins_with_empty_windows():
     assert value(metrics, "window_rewards", **MODEL, client="*") == 0
 
 
+def test_only_what_is_loaded_now_is_shown():
+    metrics = Metrics()
+    model_metrics(metrics)
+    model_metrics(metrics)
+    assert metrics.render().count(b"\ntureen_model_info{") == 1
+
+
 def test_the_speed_of_the_device_is_not_a_number_before_the_first_batch():
     metrics = Metrics()
     speed: list[float | None] = [None]

@@ -15,7 +15,6 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from tureen.contracts import ModelInfo, Priority, Score
@@ -238,6 +237,7 @@ class Metrics:
         for name, (unit, text) in WINDOW.items():
             describe("gauge", f"window_{name}", unit, text, WINDOW_LABELS)
         self._watches: dict[str, RewardWatch] = {}
+        self._loaded: dict[str, tuple[str, ...]] = {}
         self.registry.register(WindowCollector(self._watches))
         self._model_info = gauge(
             "model_info",
@@ -271,9 +271,13 @@ class Metrics:
 
     def model(self, info: ModelInfo, reference: RewardReference | None = None) -> ModelMetrics:
         """The same metrics for one model, its label bound once; its windows begin empty."""
-        self._model_info.labels(
-            info.id, info.fingerprint, info.soup, info.backend, info.dtype, info.device
-        ).set(1)
+        if info.id in self._loaded:
+            self._model_info.remove(*self._loaded[info.id])
+        self._loaded[info.id] = loaded = (
+            *(info.id, info.fingerprint, info.soup),
+            *(info.backend, info.dtype, info.device),
+        )
+        self._model_info.labels(*loaded).set(1)
         watch = self._watches[info.id] = RewardWatch(info.members, reference)
         return ModelMetrics(self, info, watch)
 
@@ -369,8 +373,9 @@ class ModelMetrics:
                 self._heads[name].observe(head.calibrated)
             self._response_tokens.observe(reading.tokens)
             self._repetition.observe(reading.repetition)
-            if len(reading.members) > 1:
-                self._reward_std.observe(float(np.std(reading.members)))
+            if (count := len(reading.members)) > 1:
+                centre = (math.fsum(reading.members) / count,) * count
+                self._reward_std.observe(math.dist(reading.members, centre) / math.sqrt(count))
 
     def unscorable(self, client: str) -> None:
         """One sample that was answered with an error."""

@@ -9,6 +9,7 @@ certificates.
 from __future__ import annotations
 
 import os
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ from tureen.errors import ERRORS, MissingExtra
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
 
-FLUSH_MS = 2000  # for the last spans, when the server leaves
+FLUSH_S = 2.0  # for the last spans, when the server leaves
 
 
 def tracing_of(config: Config) -> Tracing | None:
@@ -45,7 +46,8 @@ def tracing_of(config: Config) -> Tracing | None:
         raise MissingExtra("Tracing", "otel") from error
     name = os.environ.get("OTEL_SERVICE_NAME", "tureen")
     provider = TracerProvider(
-        resource=Resource.create({"service.name": name, "service.version": __version__})
+        resource=Resource.create({"service.name": name, "service.version": __version__}),
+        shutdown_on_exit=False,  # `close` does it, and waits no longer than it says
     )
     provider.add_span_processor(BatchSpanProcessor(exporter))
     return Tracing(provider)
@@ -94,9 +96,11 @@ class Tracing:
         return RequestTrace(self._tracer, span)
 
     def close(self) -> None:
-        """Sends what was traced last. Blocks, at most about FLUSH_MS."""
-        self._provider.force_flush(FLUSH_MS)
-        self._provider.shutdown()
+        """Sends what was traced last; blocks, FLUSH_S at most: a collector may be gone."""
+        # OpenTelemetry's own time limits do not count the retries of its exporters.
+        last = threading.Thread(target=self._provider.shutdown, name="tureen-spans", daemon=True)
+        last.start()
+        last.join(FLUSH_S)
 
 
 class RequestTrace:
