@@ -20,6 +20,9 @@ STAGES = {
     "reward": "train one ingredient: a reward model with four heads, from human feedback",
     "soup": "average ingredients, calibrate, measure, write the model card",
     "evaluate": "figures with intervals and baselines; the last line is one JSON object",
+    "agreement": "how far the raters of a file agree, how reliable each is, what that leaves to reach",
+    "audit": "list the comparisons of a file that models think are the wrong way round",
+    "ai-feedback": "have responses rated or compared by a language model, by a rubric",
     "demo": "a claim of the literature on a toy task: demo NAME, known: " + ", ".join(DEMOS),
 }
 
@@ -38,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             if name not in DEMOS:
                 raise UsageError(f"unknown demo {name!r}{nearest(name, DEMOS)}")
             stage = f"demo.{name}"
-        module = importlib.import_module(f"tureen_training.{stage}")
+        module = importlib.import_module(f"tureen_training.{stage.replace('-', '_')}")
         if options and options[0] in ("-h", "--help"):
             print(describe(module.Config))
             return 0
@@ -116,7 +119,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def usage() -> str:
-    lines = "\n".join(f"  {stage:10s}{text}" for stage, text in STAGES.items())
+    lines = "\n".join(f"  {stage:13s}{text}" for stage, text in STAGES.items())
     return f"{__doc__}\n\nStages:\n{lines}\n\n`tureen-train STAGE --help` lists the fields."
 
 
