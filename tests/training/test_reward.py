@@ -44,6 +44,8 @@ def stirred(made: Path) -> Path:
             name="pico-soup",
             data=str(made / "data"),
             commands="tureen-train soup",
+            runs=str(made / "runs"),
+            cache=str(made / "cache"),
             threads=1,
         )
     )
