@@ -90,6 +90,9 @@ def test_openapi_describes_bodies_answers_and_errors(http: httpx2.Client):
     assert set(document["paths"]) == {
         *("/v1/score", "/v1/rank", "/v1/models", "/v1/models/{model_id}"),
         *("/healthz", "/readyz", "/metrics"),
+        *("/get_reward", "/rm", "/classify", "/v1/embeddings", "/pooling", "/score", "/predict"),
+        *("/rerank", "/v1/rerank", "/v2/rerank", "/info", "/v1/score/evaluation"),
+        "/v1/chat/completions",
     }
     score = document["paths"]["/v1/score"]["post"]
     body = score["requestBody"]["content"]["application/json"]
