@@ -226,3 +226,5 @@ def draw(axes: Any, lines: Sequence[Line], tolerance: float = TOLERANCE) -> None
     axes.axhline(0, color="black", linewidth=0.8)
     axes.axhline(-100 * tolerance, color="black", linestyle=":", linewidth=0.8)
     axes.set(xlabel="λ", ylabel="accuracy − chord, points")
+    below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.15)}
+    axes.legend(**below, ncols=3, fontsize="x-small", frameon=False)
