@@ -94,7 +94,11 @@ def test_a_poisoned_entry_fails_alone(script, place):
 
 
 def test_rows_that_are_finite_are_not_run_again():
-    _, backend, _ = run(nan_on_poison, [entry(token) for token in (1, POISON, 2)])
+    metrics = Metrics()
+    entries = [entry(token) for token in (1, POISON, 2)]
+    _, backend, _ = run(nan_on_poison, entries, metrics=metrics)
+    # in the whole batch, and once more alone
+    assert 'tureen_nonfinite_entries_total{model="fake"} 2.0' in metrics.render().decode()
     assert backend.seen == [[1, POISON, 2], [POISON]]
 
 

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections.abc import Iterator
 from datetime import datetime
 
 import grpc
@@ -23,11 +24,11 @@ MESSAGE = to_proto(
 
 
 @pytest.fixture
-def record(caplog: pytest.LogCaptureFixture) -> logging.LogRecord:
+def record(caplog: pytest.LogCaptureFixture) -> Iterator[logging.LogRecord]:
     token = CALLER.set(Caller("run-7/step-3", client="trainer"))
     with caplog.at_level(logging.INFO):
         log_request("http", "score", "ok", 0.25, [Sample(prompt="a\nb", responses=("c",))])
-    yield caplog.records[0]  # pyright: ignore[reportReturnType]
+    yield caplog.records[0]
     CALLER.reset(token)
 
 
@@ -82,7 +83,7 @@ class RequestIds:
             method = channel.unary_unary(SERVICE + "Score", None, None)
             call = method.future(message, metadata=metadata)
             call.exception(timeout=20)
-            return dict(call.trailing_metadata())["x-request-id"]
+            return str(dict(call.trailing_metadata())["x-request-id"])
 
 
 DOORS = pytest.mark.parametrize("request_id", [RequestIds.http, RequestIds.grpc])

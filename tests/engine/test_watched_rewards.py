@@ -1,0 +1,78 @@
+"""From a scored request to the metrics that watch rewards, through the whole engine."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from doors import OpenDoors, open_doors
+
+from tureen import RewardClient, Sample
+from tureen.engine.reward_watch import repetition
+
+
+@pytest.fixture
+def doors() -> Iterator[OpenDoors]:
+    with open_doors() as opened:
+        yield opened
+
+
+def value(doors: OpenDoors, name: str, **labels: str) -> float:
+    found = doors.admission.metrics.registry.get_sample_value(
+        f"tureen_{name}", {"model": "stub", **labels}
+    )
+    return found if found is not None else 0.0
+
+
+def test_length_and_repetition_are_the_responses_alone(doors):
+    """In the stub's tokens, which are bytes: whatever the prompt and the context hold."""
+    response = "abcabcabcabc"
+    with RewardClient(doors.url) as client:
+        client.score("same same same same", [response], context=["Again and again and again."])
+    assert value(doors, "response_tokens_sum") == len(response)
+    # nine 4-grams, three distinct: abca, bcab, cabc
+    assert value(doors, "repetition_sum") == pytest.approx(1 - 3 / 9)
+    assert repetition(np.frombuffer(response.encode(), np.uint8)) == pytest.approx(1 - 3 / 9)
+
+
+def test_disagreement_is_measured_whether_it_is_asked_for_or_not(doors):
+    with RewardClient(doors.url) as client:
+        client.score("2+2?", ["4"])
+        [score] = client.score("2+2?", ["4"], uncertainty=True)
+    assert score.uncertainty is not None
+    assert value(doors, "reward_std_count") == 2
+    assert value(doors, "reward_std_sum") == pytest.approx(2 * score.uncertainty.std)
+
+
+def test_what_became_of_samples(doors):
+    long = Sample(prompt="?", context=("A sentence. " * 8000,), responses=("Yes.",))
+    fine = Sample(prompt="?", responses=("Yes.", "No."))
+    with RewardClient(doors.url) as client:
+        client.score_samples([long, fine])
+        client.score_samples([long, fine], truncate="context")
+    counts = {
+        outcome: value(doors, "samples_total", client="anonymous", outcome=outcome)
+        for outcome in ("scored", "truncated", "unscorable")
+    }
+    assert counts == {"scored": 2, "truncated": 1, "unscorable": 1}
+    assert value(doors, "reward_count") == 5  # and no reward was made for the one that failed
+
+
+def test_windows_leave_out_of_disagreement_what_has_other_weights(doors):
+    responses = [str(number) for number in range(200)]
+    with RewardClient(doors.url) as client:
+        client.score("?", responses, weights={"preference": 1.0})
+        assert value(doors, "window_rewards", client="anonymous") == 200
+        assert value(doors, "window_member_variance", client="anonymous") == 0  # absent
+        scores = client.score("?", responses, members=True)
+    expected = np.mean([np.var(one.members) for one in scores if one.members])
+    told = value(doors, "window_member_variance", client="anonymous")
+    assert told == pytest.approx(float(expected))
+
+
+def test_two_begin_tokens_are_counted_and_one_is_not(doors):
+    """[CLS] is the stub's begin token; a text that brings one along has it twice."""
+    with RewardClient(doors.url) as client:
+        client.score("2+2?", ["4"])
+        assert value(doors, "double_bos_total") == 0
+        client.score("[CLS]2+2?", ["4", "5"])
+    assert value(doors, "double_bos_total") == 2
