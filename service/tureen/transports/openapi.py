@@ -163,6 +163,16 @@ def _error_answers(
     }
 
 
+def either(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+    """Answers by status of a route on which two systems meet."""
+    made = first | second
+    for status in first.keys() & second.keys():
+        schemas = [one[status]["content"]["application/json"]["schema"] for one in (second, first)]
+        content = {"application/json": {"schema": {"anyOf": schemas}}}
+        made[status] = second[status] | {"content": content}
+    return made
+
+
 def _in_query(name: str, values: Sequence[str]) -> dict[str, Any]:
     return {"name": name, "in": "query", "schema": {"type": "string", "enum": list(values)}}
 

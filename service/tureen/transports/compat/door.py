@@ -144,8 +144,14 @@ class Door:
         hold_s: float = 0.0,
         lane: Priority = Priority.INTERACTIVE,
         options: Mapping[str, Sequence[str]] | None = None,
+        shared_with: ErrorShape | None = None,
     ) -> None:
-        """A route and its documentation; see `handler`. options: beside those of every route."""
+        """A route and its documentation; see `handler`.
+
+        Args:
+            options: beside those of every route.
+            shared_with: errors of another system whose bodies come here.
+        """
         known = {**_OPTIONS, **(options or {})}
         handle = self.handler(
             parse, route=route, errors=errors, hold_s=hold_s, lane=lane, options=known
@@ -153,12 +159,19 @@ class Door:
         described = openapi.operation(
             asks=asks,
             answers=answers,
-            errors=openapi.SCORING_ERRORS,
+            errors=(*openapi.SCORING_ERRORS, *errors.also),
             example=example,
             error_body=errors.body,
             status=errors.status,
             query=known,
         )
+        if shared_with is not None:
+            theirs = openapi.operation(
+                errors=(*openapi.SCORING_ERRORS, *shared_with.also),
+                error_body=shared_with.body,
+                status=shared_with.status,
+            )
+            described["responses"] = openapi.either(theirs["responses"], described["responses"])
         self.app.post(path, summary=summary, openapi_extra=described)(handle)
 
     def handler(

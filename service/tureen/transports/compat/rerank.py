@@ -138,6 +138,7 @@ def install(door: Door) -> None:
         answers={"anyOf": [RerankReply, tei.RANKS]},
         example=example,
         summary="vLLM's, Cohere's and Jina's reranking; text-embeddings-inference's with `texts`",
+        shared_with=TEI,
     )
     for version in ("1", "2"):
         door.post(

@@ -50,11 +50,12 @@ class TeiErrorBody:
 
 @dataclass(frozen=True, slots=True)
 class ErrorShape:
-    """status, content: of an error. body: the schema of `content`."""
+    """status, content: of an error. body: the schema of `content`. also: errors of its own."""
 
     status: Callable[[TureenError], int]
     content: Callable[[TureenError, int], object]
     body: type
+    also: tuple[type[TureenError], ...] = ()
 
 
 def _openai_status(error: TureenError) -> int:
@@ -92,5 +93,5 @@ def _tei_content(error: TureenError, status: int) -> TeiErrorBody | None:
 NATIVE = ErrorShape(
     lambda error: error.http_status, lambda error, _: {"error": error.info()}, ErrorBody
 )
-OPENAI = ErrorShape(_openai_status, _openai_content, OpenAiErrorBody)
-TEI = ErrorShape(_tei_status, _tei_content, TeiErrorBody)
+OPENAI = ErrorShape(_openai_status, _openai_content, OpenAiErrorBody, also=(NoClaimant,))
+TEI = ErrorShape(_tei_status, _tei_content, TeiErrorBody, also=(EmptyBatch,))
