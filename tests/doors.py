@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -16,54 +15,29 @@ from typing import Any
 
 import grpc
 import httpx2
-import numpy as np
 import pytest
+from engine_fakes import PATIENCE_S, Gated
 from grpc_status import rpc_status
 from prometheus_client.parser import text_string_to_metric_families
 from server_process import Loopback
 
 from tureen.config import Config
-from tureen.engine.backend import Backend
 from tureen.engine.loading import load_model
 from tureen.engine.metrics import Metrics
 from tureen.engine.scorer import Scorer
 from tureen.engine.served import ServedModel
-from tureen.text.batch import Batch
 from tureen.transports.admission import Admission
 from tureen.transports.server import Doors
 from tureen.v1 import reward_pb2
 
-PATIENCE_S = 20.0
 SERVICE = "/tureen.v1.RewardService/"
-
-
-class Gate:
-    """A backend that computes only while the gate is open. rows: how many have reached it."""
-
-    def __init__(self, backend: Backend) -> None:
-        self.backend = backend
-        self.is_open = threading.Event()
-        self.is_open.set()
-        self.rows = 0
-
-    @property
-    def info(self):
-        return self.backend.info
-
-    def forward(self, batch: Batch) -> np.ndarray:
-        self.rows += len(batch.input_ids)
-        assert self.is_open.wait(PATIENCE_S)
-        return self.backend.forward(batch)
-
-    def close(self) -> None:
-        self.backend.close()
 
 
 @dataclass
 class OpenDoors(Loopback):
     """loop: where the server lives."""
 
-    gate: Gate
+    gate: Gated
     scorer: Scorer
     admission: Admission
     loop: asyncio.AbstractEventLoop
@@ -111,19 +85,11 @@ def _growth(before: dict, after: dict) -> dict:
     return {key: n - before.get(key, 0) for key, n in after.items() if n != before.get(key, 0)}
 
 
-def wait_until(condition: Callable[[], bool], what: str) -> None:
-    """Returns as soon as the condition holds; fails after PATIENCE_S."""
-    until = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < until, f"waited {PATIENCE_S} s in vain for {what}"
-        time.sleep(0.005)
-
-
 @contextmanager
 def open_doors(model: ServedModel | None = None, **settings: Any) -> Iterator[OpenDoors]:
     """A server in a thread of its own, ready; `settings` are those of Config."""
     served = model if model is not None else load_model("stub")
-    gate = Gate(served.backend)
+    gate = Gated(served.backend)
     config = Config(http_port=0, grpc_port=0, **settings)
     started: Future[OpenDoors] = Future()
     leave = asyncio.Event()
@@ -160,7 +126,7 @@ def open_doors(model: ServedModel | None = None, **settings: Any) -> Iterator[Op
     try:
         yield opened
     finally:
-        gate.is_open.set()
+        gate.open()
         opened.loop.call_soon_threadsafe(leave.set)
         thread.join(PATIENCE_S)
         assert not thread.is_alive()

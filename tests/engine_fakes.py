@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -15,7 +17,7 @@ from tureen.contracts import (
     ModelInfo,
     Priority,
 )
-from tureen.engine.backend import BackendInfo
+from tureen.engine.backend import Backend, BackendInfo
 from tureen.engine.metrics import Metrics, ModelMetrics
 from tureen.engine.queue import Entry
 from tureen.text.batch import Batch
@@ -80,23 +82,63 @@ class FakeBackend:
 
 
 class Gate:
-    """A script that stops at each batch until it is let through."""
+    """In front of a script: batches wait until they are let through. rows: how many came."""
 
-    def __init__(self, script: Callable[[Batch], np.ndarray] = echo) -> None:
-        self._script = script
+    def __init__(
+        self, script: Callable[[Batch], np.ndarray] = echo, *, is_open: bool = False
+    ) -> None:
+        self.script = script
+        self.rows = 0
         self._entered = threading.Semaphore(0)
-        self._let = threading.Semaphore(0)
+        self._changed = threading.Condition()
+        self._let = math.inf if is_open else 0
 
     def __call__(self, batch: Batch) -> np.ndarray:
+        self.rows += batch.rows
         self._entered.release()
-        assert self._let.acquire(timeout=PATIENCE_S), "nobody opened the gate"
-        return self._script(batch)
+        with self._changed:
+            let = self._changed.wait_for(lambda: self._let > 0, PATIENCE_S)
+            assert let, "nobody opened the gate"
+            self._let -= 1
+        return self.script(batch)
 
     def wait_until_entered(self) -> None:
         assert self._entered.acquire(timeout=PATIENCE_S), "no batch came to the gate"
 
-    def open(self, batches: int = 1) -> None:
-        self._let.release(batches)
+    def hold(self) -> None:
+        """From now on batches wait; those that came before are forgotten."""
+        with self._changed:
+            self._entered = threading.Semaphore(0)
+            self._let = 0
+
+    def open(self, batches: float = math.inf) -> None:
+        """Lets so many batches through; all that will ever come when none is said."""
+        with self._changed:
+            self._let += batches
+            self._changed.notify_all()
+
+
+class Gated(Gate):
+    """A backend behind a gate, which is open until a test holds it."""
+
+    def __init__(self, backend: Backend) -> None:
+        super().__init__(backend.forward, is_open=True)
+        self.info = backend.info
+        self.closed = False
+
+    def forward(self, batch: Batch) -> np.ndarray:
+        return self(batch)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def wait_until(condition: Callable[[], bool], what: str) -> None:
+    """Returns as soon as the condition holds; fails after PATIENCE_S."""
+    until = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < until, f"waited {PATIENCE_S} s in vain for {what}"
+        time.sleep(0.005)
 
 
 class Delivered:

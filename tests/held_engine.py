@@ -4,8 +4,7 @@ import asyncio
 import dataclasses
 from collections.abc import Awaitable, Callable
 
-import numpy as np
-from engine_fakes import Gate
+from engine_fakes import Gate, Gated
 
 from tureen.contracts import (
     Sample,
@@ -26,31 +25,11 @@ SAMPLE = Sample(
 )
 
 
-class Held:
-    """The stub's backend, with `script` in front of it once a test sets one."""
-
-    def __init__(self, inner) -> None:
-        self._inner = inner
-        self.info = inner.info
-        self.script: Callable | None = None
-        self.rows = 0
-        self.closed = False
-
-    def forward(self, batch):
-        self.rows += batch.rows
-        if self.script is not None:
-            self.script(batch)
-        return self._inner.forward(batch)
-
-    def close(self) -> None:
-        self.closed = True
-
-
 class Engine:
     """A started scorer and its backend."""
 
     def __init__(self, **limits) -> None:
-        self.backend = Held(MODEL.backend)
+        self.backend = Gated(MODEL.backend)
         model = dataclasses.replace(MODEL, backend=self.backend)
         self.scorer = Scorer([model], limits=EngineLimits(**limits))
 
@@ -64,9 +43,8 @@ class Engine:
         await self.scorer.stop(0.01)
 
     def hold(self) -> Gate:
-        gate = Gate(lambda batch: np.empty(0))
-        self.backend.script = gate
-        return gate
+        self.backend.hold()
+        return self.backend
 
     def counted(self, name: str, **labels: str) -> float:
         return self.scorer.metrics.registry.get_sample_value(name, labels) or 0.0

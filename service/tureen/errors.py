@@ -15,6 +15,7 @@
     ├── DeadlineExceeded     (again)  deadline_exceeded    504  DEADLINE_EXCEEDED   (TimeoutError)
     ├── IncompatibleSoup              incompatible_soup    409  FAILED_PRECONDITION
     ├── BackendFailure       (again)  backend_failure      500  INTERNAL
+    ├── UnlistedError                 of a newer server; what it says of itself holds
     └── ServiceUnreachable            raised by the client alone             (ConnectionError)
     MissingExtra (ImportError)        a package of an extra is not installed
 
@@ -27,7 +28,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Iterable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from tureen.contracts import ErrorInfo, ScoreResponse
 
@@ -40,10 +41,10 @@ CARRIED = 200  # characters of `field` and of `got`: what was sent can be megaby
 class TureenError(Exception):
     """Base of all errors that have a code on the wire."""
 
-    code: ClassVar[str]
+    code: str
     http_status: ClassVar[int]
     grpc_status: ClassVar[str]  # name in grpc.StatusCode
-    retryable: ClassVar[bool] = False
+    retryable: bool = False
 
     def __init__(
         self,
@@ -72,7 +73,7 @@ class TureenError(Exception):
             retry_after_s=self.retry_after_s,
         )
 
-    def __reduce__(self):  # keyword-only arguments are lost by the default
+    def __reduce__(self) -> tuple[Any, ...]:  # keyword-only arguments are lost by the default
         return _rebuild, (
             type(self),
             self.message,
@@ -165,6 +166,25 @@ class ServiceUnreachable(TureenError, ConnectionError):
     retryable = True
 
 
+class UnlistedError(TureenError):
+    """A code this version does not know. The server said whether to try again; that is kept."""
+
+    http_status, grpc_status = 500, "INTERNAL"
+
+    def __init__(self, info: ErrorInfo) -> None:
+        super().__init__(
+            info.message,
+            field=info.field,
+            got=info.got,
+            limit=info.limit,
+            retry_after_s=info.retry_after_s,
+        )
+        self.code, self.retryable = info.code, info.retryable
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.info(),)
+
+
 class MissingExtra(ImportError):
     """A feature was used whose packages are not installed."""
 
@@ -200,10 +220,10 @@ ERRORS: dict[str, type[TureenError]] = {
 
 
 def from_info(info: ErrorInfo) -> TureenError:
-    """The exception an `ErrorInfo` stands for; an unknown code becomes `BackendFailure`."""
+    """The exception an `ErrorInfo` stands for; that of an unknown code is an `UnlistedError`."""
     kind = ERRORS.get(info.code)
     if kind is None:
-        return BackendFailure(f"{info.code}: {info.message}", field=info.field)
+        return UnlistedError(info)
     return kind(
         info.message,
         field=info.field,

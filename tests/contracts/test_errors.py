@@ -41,9 +41,13 @@ def test_standard_families():
     assert issubclass(errors.ServiceUnreachable, ConnectionError)
 
 
-def test_a_code_of_a_newer_server():
-    info = ErrorInfo(code="from_the_future", message="m")
-    assert isinstance(errors.from_info(info), errors.BackendFailure)
+@pytest.mark.parametrize("retryable", [True, False])
+def test_a_code_of_a_newer_server_says_itself_whether_to_try_again(retryable: bool):
+    info = ErrorInfo(code="from_the_future", message="m", retryable=retryable, **FIGURES)
+    error = errors.from_info(info)
+    assert isinstance(error, errors.UnlistedError)
+    assert (error.code, error.retryable) == ("from_the_future", retryable)
+    assert error.info() == pickle.loads(pickle.dumps(error)).info() == info
 
 
 def test_the_door_rule():

@@ -175,6 +175,7 @@ def test_a_poisoned_response_fails_its_sample_alone():
             def script(batch):
                 if (batch.attention_mask.sum(axis=1) == len("Who?poison") + 3).any():
                     raise ValueError("secret")
+                return MODEL.backend.forward(batch)
 
             engine.backend.script = script
             response = await engine.scorer.score(

@@ -5,7 +5,8 @@ import dataclasses
 import time
 
 import pytest
-from held_engine import MODEL, Engine, Held, entered, one, request, rewards, run
+from engine_fakes import Gated, wait_until
+from held_engine import MODEL, Engine, entered, one, request, rewards, run
 
 from tureen.contracts import (
     Priority,
@@ -232,8 +233,8 @@ def test_stop_fails_what_does_not_finish_in_time():
             await entered(gate)
             stopping = asyncio.create_task(engine.scorer.stop(0.01))
             worker = engine.scorer._servings["stub"]._worker
-            while worker is not None and worker.trouble is None:
-                await asyncio.sleep(0.001)
+            assert worker is not None
+            await asyncio.to_thread(wait_until, lambda: worker.trouble is not None, "the stop")
             gate.open(1)
             response = await running
             codes = [result.error and result.error.code for result in response.results]
@@ -245,7 +246,7 @@ def test_stop_fails_what_does_not_finish_in_time():
 
 def test_a_model_that_fails_its_check_is_not_ready_and_serves_nothing():
     async def test():
-        class Drifting(Held):
+        class Drifting(Gated):
             """Values depend on how often the device was asked."""
 
             def forward(self, batch):

@@ -1,7 +1,6 @@
 """The device thread. Tests wait for events, with a long patience, and never sleep."""
 
 import threading
-import time
 
 import numpy as np
 import pytest
@@ -13,6 +12,7 @@ from engine_fakes import (
     echo,
     entry,
     model_metrics,
+    wait_until,
     window,
 )
 
@@ -244,8 +244,7 @@ def test_stop_lets_the_batch_on_the_device_finish_and_fails_the_rest(rig):
     gate.wait_until_entered()
     stopping = threading.Thread(target=one.worker.stop, args=(PATIENCE_S,))
     stopping.start()
-    while one.worker.trouble is None:
-        time.sleep(0.001)
+    wait_until(lambda: one.worker.trouble is not None, "the worker to be told")
     gate.open(1)
     stopping.join()
     assert entries[0].values is not None

@@ -12,7 +12,8 @@ from typing import Any
 
 import httpx2
 import pytest
-from doors import PATIENCE_S, OpenDoors, RawGrpc, http_refusal, open_doors
+from doors import OpenDoors, RawGrpc, http_refusal, open_doors
+from engine_fakes import PATIENCE_S
 
 from tureen.contracts import ScoreRequest
 from tureen.errors import ERRORS, InvalidRequest

@@ -5,7 +5,8 @@ from typing import Any
 import grpc
 import httpx2
 import pytest
-from doors import OpenDoors, RawGrpc, http_refusal, open_doors, wait_until
+from doors import OpenDoors, RawGrpc, http_refusal, open_doors
+from engine_fakes import wait_until
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
@@ -197,17 +198,17 @@ def test_a_model_that_fails_its_check_is_never_ready(monkeypatch: pytest.MonkeyP
 
 
 def test_drained_waits_for_what_was_admitted(doors: OpenDoors):
-    doors.gate.is_open.clear()
+    doors.gate.hold()
     raw = RawGrpc(doors.target)
     try:
         call = raw.method("Score").future(MESSAGE.replace(b"b", b"c"))
         wait_until(lambda: doors.admission.in_flight == 1, "the call to be admitted")
         closed(doors, "leaving")
         assert doors.admission.in_flight == 1
-        doors.gate.is_open.set()
+        doors.gate.open()
         doors.call(doors.admission.drained())
         assert call.result(20)
     finally:
-        doors.gate.is_open.set()
+        doors.gate.open()
         reopened(doors)
         raw.channel.close()

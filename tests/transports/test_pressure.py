@@ -11,7 +11,8 @@ from typing import Any
 import grpc
 import httpx2
 import pytest
-from doors import OpenDoors, RawGrpc, http_refusal, open_doors, wait_until
+from doors import OpenDoors, RawGrpc, http_refusal, open_doors
+from engine_fakes import wait_until
 
 from tureen.v1 import reward_pb2 as pb
 
@@ -46,7 +47,7 @@ def raw(doors):
 
 
 def test_a_full_server_refuses_at_once_and_says_when_to_come_back(doors: OpenDoors, raw: RawGrpc):
-    doors.gate.is_open.clear()
+    doors.gate.hold()
     with ThreadPoolExecutor() as pool:
         admitted = [pool.submit(post, doors, sample(text)) for text in "ab"]
         wait_until(lambda: doors.in_flight() == 2, "two responses in flight")
@@ -58,7 +59,7 @@ def test_a_full_server_refuses_at_once_and_says_when_to_come_back(doors: OpenDoo
         by_grpc = raw.refusal("Score", message("c"))
         assert (by_grpc.status, by_grpc.code) == (grpc.StatusCode.UNAVAILABLE, "overloaded")
         assert by_grpc.retry_after_s is not None
-        doors.gate.is_open.set()
+        doors.gate.open()
         assert [future.result().status_code for future in admitted] == [200, 200]
     assert post(doors, sample("c")).status_code == 200
     counts = doors.counts()
@@ -71,7 +72,7 @@ def test_a_full_server_refuses_at_once_and_says_when_to_come_back(doors: OpenDoo
 
 
 def test_a_passed_deadline_is_an_error_and_its_work_is_dropped(doors: OpenDoors, raw: RawGrpc):
-    doors.gate.is_open.clear()
+    doors.gate.hold()
     with ThreadPoolExecutor() as pool:
         first = pool.submit(post, doors, sample("holds the device"))
         wait_until(lambda: doors.gate.rows == 1, "the first response on the device")
@@ -81,7 +82,7 @@ def test_a_passed_deadline_is_an_error_and_its_work_is_dropped(doors: OpenDoors,
             raw.method("Score")(message("late"), timeout=0.3)
         assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED  # pyright: ignore
         wait_until(lambda: doors.in_flight() == 1, "the late ones to be dropped")
-        doors.gate.is_open.set()
+        doors.gate.open()
         assert first.result().status_code == 200
     assert doors.gate.rows == 1, "late work reached the device"
     wait_until(lambda: len(doors.counts().requests) == 3, "the late call to be counted")
@@ -135,13 +136,13 @@ def hang_up_stream(doors: OpenDoors) -> None:
 )
 def test_a_killed_client_frees_its_work(doors: OpenDoors, hang_up, door: str, route: str):
     """Its entries leave the queue before the device sees them, and its permits are free."""
-    doors.gate.is_open.clear()
+    doors.gate.hold()
     with ThreadPoolExecutor() as pool:
         first = pool.submit(post, doors, sample("holds the device"))
         wait_until(lambda: doors.gate.rows == 1, "the first response on the device")
         hang_up(doors)
         wait_until(lambda: doors.in_flight() == 1, "the abandoned response to be freed")
-        doors.gate.is_open.set()
+        doors.gate.open()
         assert first.result().status_code == 200
     assert doors.gate.rows == 1, "abandoned work reached the device"
     assert post(doors, sample("next")).status_code == 200
@@ -191,10 +192,10 @@ def test_the_deadline_holds_while_the_body_comes(doors: OpenDoors):
 
 def test_a_failing_device_is_an_error_and_never_a_number(doors: OpenDoors, raw: RawGrpc):
     """Values that are not finite leave as backend_failure; the engine has nothing to put in their place."""
-    honest = doors.gate.backend.forward
-    doors.gate.backend.forward = lambda batch: honest(batch) * float("nan")  # type: ignore[method-assign]
+    honest = doors.gate.script
+    doors.gate.script = lambda batch: honest(batch) * float("nan")
     refusal = http_refusal(post(doors, sample("x")))
     assert (refusal.status, refusal.code) == (500, "backend_failure")
     assert raw.refusal("Score", message("y")).code == "backend_failure"
-    doors.gate.backend.forward = honest  # type: ignore[method-assign]
+    doors.gate.script = honest
     wait_until(lambda: post(doors, sample("z")).status_code == 200, "the device to be well again")

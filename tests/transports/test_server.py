@@ -12,7 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httpx2
 import pytest
-from doors import Counts, RawGrpc, http_refusal, wait_until
+from doors import Counts, RawGrpc, http_refusal
+from engine_fakes import PATIENCE_S, wait_until
 from server_process import Server, serving
 
 from tureen import RewardClient, Sample
@@ -165,6 +166,33 @@ def test_the_client_sees_a_leaving_server_as_unreachable_and_invents_nothing():
         server.stop()
         with pytest.raises(TureenError, match="No reward was substituted"):
             http.score_samples([Sample(prompt="a", responses=("b",))])
+
+
+LOADS_FOR_EVER = """
+import sys, threading
+from tureen import config
+from tureen.transports import server
+
+server.load_model = lambda *_, **__: threading.Event().wait()
+sys.exit(server.run(config.load(sys.argv[1:])))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_server_that_still_loads_leaves_at_once(number: signal.Signals):
+    ports = ["--http-port", "0", "--grpc-port", "0"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", LOADS_FOR_EVER, "stub", *ports], stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    try:
+        assert any("loading stub" in line for line in process.stderr)  # reads no further
+        process.send_signal(number)
+        assert process.wait(PATIENCE_S) == 0
+    finally:
+        process.kill()
+        process.wait()
+        process.stderr.close()
 
 
 def start(*arguments: str, **environment: str) -> subprocess.CompletedProcess:

@@ -5,7 +5,8 @@ import queue
 import grpc
 import grpc.aio
 import pytest
-from doors import OpenDoors, RawGrpc, open_doors, refusal_of, wait_until
+from doors import OpenDoors, RawGrpc, open_doors, refusal_of
+from engine_fakes import wait_until
 
 from tureen.transports.grpc import IN_FLIGHT_PER_STREAM, RewardService
 from tureen.v1 import reward_pb2 as pb
@@ -79,14 +80,14 @@ def test_answers_overtake_each_other_when_they_are_done():
     """The first message waits for a device that is held back; one that needs no device is answered meanwhile."""
     with open_doors() as doors:
         raw = RawGrpc(doors.target)
-        doors.gate.is_open.clear()
+        doors.gate.hold()
         sent: queue.Queue[bytes | None] = queue.Queue()
         answers = raw.method("ScoreStream", stream=True)(iter(sent.get, None), timeout=20)
         sent.put(message("slow"))
         wait_until(lambda: doors.gate.rows == 1, "the first message on the device")
         sent.put(message("fast", heads=["factualty"]))
         assert pb.ScoreResponse.FromString(next(answers)).results[0].id == "fast"
-        doors.gate.is_open.set()
+        doors.gate.open()
         assert pb.ScoreResponse.FromString(next(answers)).results[0].id == "slow"
         sent.put(None)
         assert list(answers) == []
@@ -97,13 +98,13 @@ def test_a_stream_reads_no_further_ahead_than_its_bound():
     """More would pile up in the server; the rest waits in the caller and is answered all the same."""
     with open_doors(max_concurrent_requests=10_000) as doors:
         raw = RawGrpc(doors.target)
-        doors.gate.is_open.clear()
+        doors.gate.hold()
         total = 3 * IN_FLIGHT_PER_STREAM
         answers = raw.method("ScoreStream", stream=True)(
             iter([message(f"{n}", response=f"response {n}") for n in range(total)]), timeout=20
         )
         wait_until(lambda: doors.in_flight() == IN_FLIGHT_PER_STREAM, "the bound to be reached")
-        doors.gate.is_open.set()
+        doors.gate.open()
         most, seen = 0, 0
         for _ in answers:
             seen += 1

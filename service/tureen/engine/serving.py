@@ -21,6 +21,7 @@ from tureen.contracts import (
     ScoreOptions,
     Timings,
 )
+from tureen.engine.background import in_background
 from tureen.engine.cache import ValueCache
 from tureen.engine.caller import ANONYMOUS, CALLER
 from tureen.engine.ensemble import judge
@@ -104,9 +105,8 @@ class Serving:
 
     async def start(self) -> None:
         """Runs the start-up check; a model that fails it stays in trouble and serves nothing."""
-        loop = asyncio.get_running_loop()
         try:
-            self._trouble = await loop.run_in_executor(None, run_self_check, self.model)
+            self._trouble = await in_background(run_self_check, self.model)
         except Exception as error:
             log.exception("%s: the start-up check failed", self.model.model_id)
             self._trouble = f"the start-up check raised {type(error).__name__}: {error}"

@@ -10,8 +10,10 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import os
 import signal
 import socket
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -22,6 +24,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from tureen._version import __version__
 from tureen.config import Config, flag
+from tureen.engine.background import busy, in_background
 from tureen.engine.loading import load_model
 from tureen.engine.metrics import Metrics
 from tureen.engine.scorer import Scorer
@@ -48,7 +51,11 @@ def run(config: Config) -> int:
     """
     logs.configure(config)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(serve(config))
+        status = runner.run(serve(config))
+    if busy():  # told to leave in the middle of loading, which may be deep inside a library
+        sys.stderr.flush()
+        os._exit(status)  # the ordinary end would wait for it, or abort under its feet
+    return status
 
 
 async def serve(config: Config) -> int:
@@ -132,7 +139,7 @@ class Doors:
 
 async def _load(config: Config, admission: Admission) -> Scorer:
     """Loads and checks the model while the doors answer; admits requests when it is done."""
-    model = await asyncio.to_thread(
+    model = await in_background(
         load_model,
         config.model,
         backend=config.backend,
