@@ -22,7 +22,6 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tureen.model.files import sha256_file
-from tureen.model.heads import RewardHeads
 from tureen.model.manifest import read_manifest, write_manifest
 from tureen.model.reward_model import RewardModel
 from tureen.model.storage import HEAD_BIAS, HEAD_WEIGHT
@@ -30,6 +29,7 @@ from tureen_training.data.items import Item, batches, rows_of, tensors
 from tureen_training.data.qa_feedback import PREDICTIONS
 from tureen_training.data.records import Comparison, Example
 from tureen_training.runlog import progress
+from tureen_training.trunk import pooled_states
 
 HEAD = "preference"
 _WORD = re.compile(r"\w+")
@@ -68,19 +68,15 @@ def features(
 ) -> np.ndarray:
     """(questions, K, D) pooled states of the sampled answers, mean over windows: what the heads see."""
     width = model.heads.weight.shape[2]
-    heads, model.heads = model.heads, RewardHeads(torch.eye(width)[None], torch.zeros(1, width))
     sums = np.zeros((len(items), PREDICTIONS, width))
     counts = np.zeros((len(items), PREDICTIONS, 1))
     rows = [row for row in rows_of(items) if row.response < PREDICTIONS]
-    try:
+    with torch.inference_mode(), pooled_states(model):
         for batch in progress(list(batches(rows, max_batch_tokens)), "features"):
-            with torch.inference_mode():
-                states = model(**tensors([row.window for row in batch], pad_id))  # (B, N, 1, D)
+            states = model(**tensors([row.window for row in batch], pad_id))  # (B, N, 1, D)
             for row, state in zip(batch, states[:, 0, 0].numpy(), strict=True):
                 sums[row.item, row.response] += state
                 counts[row.item, row.response] += 1
-    finally:
-        model.heads = heads
     return sums / counts
 
 
