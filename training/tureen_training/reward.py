@@ -10,13 +10,11 @@ Killed at any moment, the same command goes on from the last state: see `resume`
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import json
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -172,18 +170,18 @@ def main(config: Config) -> None:
     if accelerator.is_main_process:
         resume.sweep(place)
         resume.sweep(out)
-    state = state_of(place, config)
+    state = resume.state_of(place, config)
     log = RunLog(folder / "metrics.jsonl", accelerator, state["log_bytes"] if state else 0)
 
     # 1. Data: training prompts only; the test part is not even tokenised here.
     base = resolve_base(config.base)
     encoder = TextEncoder.from_directory(base, config.text)
     heads, pad_id, one_window = config.heads, pad_id_of(encoder), config.train_windows == "one"
-    train, validation, too_long = items_of(config, encoder)
+    train, validation, unscorable = items_of(config, encoder)
     everything = [item for items in train.values() for item in items]
     prompts = {label: len(items) for label, items in train.items()}
     if not state:
-        log.write("data", train=prompts, validation=len(validation), too_long=too_long)
+        log.write("data", train=prompts, validation=len(validation), unscorable=unscorable)
     elif state["prompts"] != prompts:
         raise ValueError(f"{place} is of other data: {state['prompts']}, now {prompts}; delete it")
 
@@ -259,7 +257,7 @@ def main(config: Config) -> None:
                     "sums": sums,
                     "log_bytes": log.sync(),
                     "prompts": prompts,
-                    "config": identity(config),
+                    "config": resume.identity(config),
                 }
                 resume.save_state(place, trained, optimiser, record)
 
@@ -312,33 +310,6 @@ def main(config: Config) -> None:
         draw(log.records(), folder / "curves.png")
         resume.forget(place)
     accelerator.end_training()
-
-
-NOT_OF_A_RUN = ("cache", "report_to", "state_steps", "threads")
-"""Options that may differ when a run goes on."""
-
-
-def identity(config: Config) -> dict[str, Any]:
-    """What makes a run this run, as JSON gives it back."""
-    options = json.loads(json.dumps(dataclasses.asdict(config)))
-    return {name: value for name, value in options.items() if name not in NOT_OF_A_RUN}
-
-
-def state_of(place: Path, config: Config) -> dict[str, Any] | None:
-    """The record of the state to go on from; None where the run begins.
-
-    Raises:
-        ValueError: the state is of another configuration.
-    """
-    state = resume.read_record(place)
-    if state is not None and state["config"] != identity(config):
-        now, then = identity(config), state["config"]
-        changed = sorted(name for name in now.keys() | then if now.get(name) != then.get(name))
-        raise ValueError(
-            f"{place} is the state of an unfinished run with other {', '.join(changed)}; "
-            "give the same configuration to go on, or delete it to start anew"
-        )
-    return state
 
 
 def figures_of(validation: Sequence[Item], config: Config, forward: Forward) -> dict[str, float]:
