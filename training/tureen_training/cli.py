@@ -127,12 +127,13 @@ def describe(kind: type[Any]) -> str:
     """The docstring of a config, then each field with its default."""
     lines = []
     for field in dataclasses.fields(kind):
-        if field.default is not dataclasses.MISSING:
-            default = field.default
-        elif field.default_factory is not dataclasses.MISSING:
-            default = json.dumps(field.default_factory())
-        else:
+        default = field.default
+        if field.default_factory is not dataclasses.MISSING:
+            default = field.default_factory()
+        if default is dataclasses.MISSING:
             default = "required"
+        elif not isinstance(default, str):  # as an option takes it
+            default = json.dumps(default, default=dataclasses.asdict)
         lines.append(f"  --{field.name.replace('_', '-'):20s}{default}")
     return f"{kind.__doc__}\nFields:\n" + "\n".join(lines)
 

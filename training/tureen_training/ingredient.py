@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError
 
-from tureen.errors import InputTooLong
+from tureen.errors import InvalidRequest
 from tureen.model.checkpoint import load, save
 from tureen.model.heads import RewardHeads
 from tureen.model.manifest import Manifest
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 def items_of(
     config: Config, encoder: TextEncoder
 ) -> tuple[dict[str, list[Item]], list[Item], dict[str, int]]:
-    """Training items by source, validation items, and how many were too long; only those that teach a head.
+    """Training items by source, validation items, and how many the server would refuse; only those that teach a head.
 
     Raises:
         ValueError: a source has nothing to teach, or no source teaches one of the heads of a new model.
@@ -36,18 +36,18 @@ def items_of(
     data = Path(config.data)
     names = [head.name for head in config.heads]
 
-    too_long: dict[str, int] = {}
+    unscorable: dict[str, int] = {}
 
     def encoded(examples: Iterator[Example], what: str, words: int) -> list[Item]:
-        """What the server would refuse for its length is left out and counted, never cut."""
+        """What the server would refuse is left out and counted: too long, or a response without a token."""
         items = []
         for example in progress(examples, what):
             if any(taught_by(example, name) for name in names):
                 short = focused(example, words) if words else example
                 try:
                     items.append(encode(short, encoder, config.heads))
-                except InputTooLong:
-                    too_long[what] = too_long.get(what, 0) + 1
+                except InvalidRequest:
+                    unscorable[what] = unscorable.get(what, 0) + 1
         return items
 
     train = {
@@ -65,7 +65,7 @@ def items_of(
         for source in config.sources
         for item in encoded(source.validation(data), f"{source.label}, validation", 0)
     ]
-    return train, validation, too_long
+    return train, validation, unscorable
 
 
 def starting_model(config: Config, base: Path) -> RewardModel:
