@@ -8,6 +8,7 @@ its seed and of the step it is made for.
 
 from __future__ import annotations
 
+import dataclasses
 import glob
 import json
 import shutil
@@ -23,6 +24,8 @@ from torch import Tensor, nn
 from tureen.model.files import replacing
 
 TENSORS, RECORD = "state.safetensors", "state.json"
+NOT_OF_A_RUN = ("cache", "report_to", "state_steps", "threads")
+"""Options that may differ when a run goes on."""
 
 
 def save_state(
@@ -58,6 +61,34 @@ def read_record(directory: Path) -> dict[str, Any] | None:
         return json.loads((directory / RECORD).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
+
+
+def identity(config: Any) -> dict[str, Any]:
+    """What makes a run this run, as JSON gives it back: the fields of its config but `NOT_OF_A_RUN`."""
+    options = json.loads(json.dumps(dataclasses.asdict(config)))
+    return {name: value for name, value in options.items() if name not in NOT_OF_A_RUN}
+
+
+def state_of(directory: Path, config: Any) -> dict[str, Any] | None:
+    """The record of the state to go on from; None where the run begins.
+
+    Raises:
+        ValueError: the state is of another configuration.
+    """
+    state = read_record(directory)
+    if state is not None:
+        same_run(directory, state["config"], identity(config))
+    return state
+
+
+def same_run(directory: Path, then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Raises ValueError: the state in `directory` is of another configuration."""
+    changed = sorted(name for name in now.keys() | then.keys() if now.get(name) != then.get(name))
+    if changed:
+        raise ValueError(
+            f"{directory} is the state of an unfinished run with other {', '.join(changed)}; "
+            "give the same configuration to go on, or delete it to start anew"
+        )
 
 
 def load_state(
