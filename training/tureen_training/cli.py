@@ -17,6 +17,7 @@ from tureen.usage import UsageError
 from tureen_training.demo import DEMOS
 
 STAGES = {
+    "sft": "fine-tune a policy on demonstrations, or train a small one on text, through TRL",
     "reward": "train one ingredient: a reward model with four heads, from human feedback",
     "soup": "average ingredients, calibrate, measure, write the model card",
     "evaluate": "figures with intervals and baselines; the last line is one JSON object",

@@ -65,7 +65,7 @@ def read_own(path: Path, origin: str, *, labelled: bool = True) -> Iterator[Exam
         fields.only(_FIELDS)
         name = fields.text("id")
         seen.add(name, fields)
-        prompt, messages = _prompt(fields)
+        prompt, messages = read_prompt(fields)
         responses = fields.texts("responses")
         if not responses:
             raise fields.bad("'responses' is empty; at least one is needed")
@@ -88,7 +88,8 @@ def read_own(path: Path, origin: str, *, labelled: bool = True) -> Iterator[Exam
         )
 
 
-def _prompt(fields: Fields) -> tuple[str | None, tuple[Message, ...] | None]:
+def read_prompt(fields: Fields) -> tuple[str | None, tuple[Message, ...] | None]:
+    """The prompt or the messages of a record, whichever it has; raises BadData."""
     if ("prompt" in fields.record) == ("messages" in fields.record):
         raise fields.bad("a record has exactly one of 'prompt' and 'messages'")
     if "prompt" in fields.record:

@@ -1,0 +1,90 @@
+"""The world and its sentences: what is rendered is read back, and errors that are made are errors that are found."""
+
+import random
+from itertools import product
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tureen_training.worlds.almanac.dataset import make_almanac
+from tureen_training.worlds.almanac.errors import Errors, Habits, demonstrate, respond
+from tureen_training.worlds.almanac.gold import judge
+from tureen_training.worlds.almanac.render import parse
+from tureen_training.worlds.almanac.world import make_world
+
+ALMANAC = make_almanac(entities=80, seed=3)
+ITEMS = list(ALMANAC.items("train", "some", 40))
+
+
+def test_a_seed_is_a_world():
+    assert make_world(entities=8, seed=3) == make_world(entities=8, seed=3)
+    assert make_world(entities=8, seed=3).names != make_world(entities=8, seed=4).names
+    with pytest.raises(ValueError, match="has one of"):
+        make_world(entities=100_000)
+
+
+def test_entities_of_the_parts_are_disjoint():
+    parts = [{entity.name for entity in part} for part in ALMANAC.parts.values()]
+    assert sum(map(len, parts)) == len(set.union(*parts)) == 80
+
+
+@given(item=st.sampled_from(ITEMS), seed=st.integers(0, 1000))
+def test_passages_state_their_facts_and_a_perfect_response_those_asked_for(item, seed):
+    told = [s.fact for passage in item.context for s in parse(passage, "nobody")]
+    assert sorted(told, key=str) == sorted(item.facts, key=str)
+    response = respond(ALMANAC.world, item, Errors(), random.Random(seed))
+    assert [statement.fact for statement in parse(response, "nobody")] == list(item.asked)
+    assert judge(item, response).score == 1
+
+
+@given(
+    item=st.sampled_from(ITEMS),
+    seed=st.integers(0, 1000),
+    wrong=st.integers(0, 2),
+    unasked=st.integers(0, 2),
+    missing=st.integers(0, 2),
+)
+def test_errors_made_are_errors_found(item, seed, wrong, unasked, missing):
+    errors = Errors(wrong=wrong, unasked=unasked, missing=missing)
+    gold = judge(item, respond(ALMANAC.world, item, errors, random.Random(seed)))
+    left_out = min(missing, len(item.asked) - 1)
+    assert gold.missing_facts == left_out
+    assert gold.wrong_facts == min(wrong, len(item.asked) - left_out)
+    assert gold.unasked_facts == min(unasked, len(item.facts) - len(item.asked))
+    assert gold.rubbish == 0
+
+
+@given(text=st.text(alphabet="Orla Venkpsiabout. \n", max_size=80))
+def test_any_text_is_read_and_its_sentences_do_not_overlap(text):
+    statements = parse(text, "Orla Venn")
+    ends = 0
+    for statement in statements:
+        start, end = statement.span
+        assert ends <= start < end <= len(text)
+        assert text[start:end].strip() == text[start:end].rstrip()
+        ends = end
+
+
+def test_every_template_is_read_as_its_own_attribute_alone():
+    for kind in ALMANAC.world.kinds:
+        for attribute, subject in product(kind.attributes, ("Orla Venn", "It")):
+            for template in attribute.templates:
+                (statement,) = parse(template.format(e=subject, v="word"), "Orla Venn")
+                assert statement.fact == ("Orla Venn", attribute.name, "word")
+
+
+def test_writers_of_demonstrations_err_as_often_as_their_habits_say():
+    perfect = Habits(slip=0, habit=0)
+    rng = random.Random(0)
+    assert all(
+        judge(item, demonstrate(ALMANAC.world, item, perfect, rng)).score == 1 for item in ITEMS
+    )
+    # every fact wrong: the writer has no other habit to drop it, so each stated fact is an error
+    always = Habits(slip=1, habit=1)
+    for item in ITEMS:
+        gold = judge(item, demonstrate(ALMANAC.world, item, always, rng))
+        assert gold.wrong_facts == 1
+        assert gold.missing_facts == len(item.asked) - 1
+    with pytest.raises(ValueError, match="slip at most habit"):
+        Habits(slip=0.5, habit=0.1)

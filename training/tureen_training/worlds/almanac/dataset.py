@@ -1,0 +1,204 @@
+"""The world on disk: what each stage of training reads, and, apart from it, what evaluation alone reads.
+
+    tokenizer/                 one token for each word of the world, bytes for everything else
+    replay.jsonl               pretraining text {id, text}; replay_validation.jsonl, of entities never trained on
+    cloze.jsonl                {id, prompt, answer, choices}
+    sft.jsonl                  imperfect demonstrations {id, prompt, context, response}
+    feedback/<annotator>.jsonl rankings, pairs and spans of one annotator, in our own format
+    feedback/panel.jsonl       the same responses to some prompts, ranked by all annotators
+    prompts_{train,validation,test}.jsonl   {id, prompt, context}
+    gold/{train,validation,test}.jsonl      the same prompts with their facts: for evaluation only
+
+Entities of validation and test take part in no training data.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import random
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+
+from tureen_training.policies import PASSAGES, PLAIN
+from tureen_training.worlds.almanac.annotators import PANEL, annotate
+from tureen_training.worlds.almanac.errors import Errors, Habits, demonstrate, respond
+from tureen_training.worlds.almanac.lore import Lore, cloze, make_lore, text
+from tureen_training.worlds.almanac.render import make_item
+from tureen_training.worlds.almanac.world import Entity, Fact, Item, World, make_world
+
+END, PAD = "<|end|>", "<|pad|>"
+PARTS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sizes:
+    """How many of each. panel: prompts that every annotator ranks; feedback: prompts of each annotator beside
+    them; candidates: responses to each."""
+
+    entities: int = 1600
+    replay: int = 6000
+    sft: int = 6000
+    feedback: int = 800
+    panel: int = 200
+    candidates: int = 4
+    train: int = 2000
+    validation: int = 300
+    test: int = 600
+
+
+@dataclass(frozen=True, slots=True)
+class Almanac:
+    """The world and who of it may be seen when. parts: part -> its entities, a kind after the other."""
+
+    world: World
+    lore: Lore
+    parts: Mapping[str, Sequence[Entity]] = field(repr=False)
+
+    def items(self, part: str, name: str, count: int) -> Iterator[Item]:
+        """Questions on the entities of a part, the same for the same name."""
+        rng = random.Random(f"items:{self.world.seed}:{name}")
+        by_kind: dict[str, list[Entity]] = {}
+        for entity in self.parts[part]:
+            by_kind.setdefault(entity.kind, []).append(entity)
+        for number in range(count):
+            entity, distractor = rng.sample(by_kind[rng.choice(list(by_kind))], 2)
+            yield make_item(self.world, f"{name}-{number}", entity, distractor, rng)
+
+
+def make_almanac(*, entities: int = 1600, seed: int = 0) -> Almanac:
+    """70 % of the entities of each kind are for training, 10 % for validation, 20 % for the test."""
+    world = make_world(entities=entities, seed=seed)
+    parts: dict[str, list[Entity]] = {part: [] for part in PARTS}
+    for number, entity in enumerate(world.entities):
+        place = number % 10
+        parts["train" if place < 7 else "validation" if place == 7 else "test"].append(entity)
+    return Almanac(world, make_lore(world), parts)
+
+
+def write(out: Path, sizes: Sizes, habits: Habits, seed: int = 0) -> dict[str, int]:
+    """Everything above under `out`; how many records each file has."""
+    almanac = make_almanac(entities=sizes.entities, seed=seed)
+    world, lore = almanac.world, almanac.lore
+    rng = random.Random(f"dataset:{seed}")
+    files: dict[str, list[dict[str, Any]]] = {}
+
+    def texts(part: str, count: int) -> list[dict[str, Any]]:
+        entities = list(almanac.parts[part])
+        return [
+            {"id": f"replay-{part}-{n}", "text": text(world, lore, entities, rng)}
+            for n in range(count)
+        ]
+
+    files["replay"] = texts("train", sizes.replay)
+    files["replay_validation"] = texts("validation", max(1, sizes.replay // 20))
+    files["cloze"] = [dataclasses.asdict(question) for question in cloze(lore)]
+    files["sft"] = [
+        {**_question(item), "response": demonstrate(world, item, habits, rng)}
+        for item in almanac.items("train", "sft", sizes.sft)
+    ]
+    for annotator in PANEL:
+        items = almanac.items("train", annotator.name, sizes.feedback)
+        files[f"feedback/{annotator.name}"] = [
+            annotate(item, candidates(world, item, sizes.candidates, rng), [annotator], rng)
+            for item in items
+        ]
+    files["feedback/panel"] = [
+        annotate(item, candidates(world, item, sizes.candidates, rng), PANEL, rng)
+        for item in almanac.items("train", "panel", sizes.panel)
+    ]
+    for part in PARTS:
+        items = list(almanac.items(part, part, getattr(sizes, part)))
+        files[f"prompts_{part}"] = [_question(item) for item in items]
+        files[f"gold/{part}"] = [dataclasses.asdict(item) for item in items]
+    for name, records in files.items():
+        write_jsonl(out / f"{name}.jsonl", records)
+    tokenizer_of(_read_by_policies(files)).save_pretrained(out / "tokenizer")
+    return {name: len(records) for name, records in files.items()}
+
+
+def _read_by_policies(files: Mapping[str, Sequence[Mapping[str, Any]]]) -> Iterator[str]:
+    """Every word of the world as a policy meets it, so that none is left to bytes."""
+    yield PASSAGES
+    yield PLAIN
+    for name, records in files.items():
+        for record in records:
+            if name == "cloze":
+                yield from (f"{record['prompt']} {choice}." for choice in record["choices"])
+            elif "text" in record:
+                yield record["text"]
+            else:
+                responses = record.get(
+                    "responses", [record["response"]] if "response" in record else []
+                )
+                yield from (
+                    f" {text}" for text in (record["prompt"], *record["context"], *responses)
+                )
+
+
+def _question(item: Item) -> dict[str, Any]:
+    return {"id": item.id, "prompt": item.prompt, "context": list(item.context)}
+
+
+def candidates(world: World, item: Item, count: int, rng: random.Random) -> list[str]:
+    """Different responses with errors of every kind and number, one of them perfect half of the time."""
+    found = [respond(world, item, Errors(), rng)] if rng.random() < 0.5 else []
+    while len(found) < count:
+        errors = Errors(
+            wrong=rng.choice((0, 0, 1, 1, 2)),
+            unasked=rng.choice((0, 0, 1, 1, 2)),
+            missing=rng.choice((0, 0, 1, 2)),
+            rubbish=rng.random() < 0.1,
+        )
+        response = respond(world, item, errors, rng)
+        if response not in found:
+            found.append(response)
+    rng.shuffle(found)
+    return found
+
+
+def tokenizer_of(texts: Iterable[str]) -> PreTrainedTokenizerFast:
+    """One token for each word of the texts, with the space before it, and one for each byte: nothing is unknown."""
+    split = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    alphabet = sorted(split.alphabet())
+    words = {word for text in texts for word, _ in split.pre_tokenize_str(text)}
+    vocabulary = [(symbol, -10.0) for symbol in alphabet]  # ten words cost as much as one byte
+    vocabulary += [(word, -1.0) for word in sorted(words - set(alphabet))]
+    backend = Tokenizer(models.Unigram(vocabulary))
+    backend.pre_tokenizer = split
+    backend.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        eos_token=END,
+        pad_token=PAD,
+        padding_side="left",
+        model_input_names=["input_ids", "attention_mask"],
+    )
+
+
+def write_jsonl(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8") as file:
+        file.writelines(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+
+
+def read_items(path: Path) -> list[Item]:
+    """The items of a file of gold/."""
+    with path.open(encoding="utf-8") as file:
+        return [item_of(json.loads(line)) for line in file]
+
+
+def item_of(record: Mapping[str, Any]) -> Item:
+    """The inverse of `dataclasses.asdict`."""
+    return Item(
+        id=record["id"],
+        prompt=record["prompt"],
+        context=tuple(record["context"]),
+        facts=tuple(Fact(*fact) for fact in record["facts"]),
+        asked=tuple(Fact(*fact) for fact in record["asked"]),
+    )
