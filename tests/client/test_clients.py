@@ -219,6 +219,15 @@ class TestStream:
     def test_nothing(self, client):
         assert list(client.stream([])) == []
 
+    def test_whose_weights_gave_a_result(self, client, service):
+        """An answer names its weights; that of a sample that failed names none."""
+        samples = [Sample(prompt="p", responses=(text,)) for text in ("x", "", "xxx")]
+        answers = dict(client.stream_answers(samples))
+        assert [answers[n].fingerprint for n in range(3)] == ["sha256:one", "", "sha256:one"]
+        assert [answers[n].results for n in range(3)] == [
+            (result,) for _, result in sorted(client.stream(samples))
+        ]
+
 
 class TestArguments:
     def test_one_string_is_no_list_of_responses(self, client):
@@ -278,7 +287,7 @@ def test_the_four_surfaces_are_one():
     first, *others = map(surface, CLIENTS)
     assert set(first) == {
         *("close", "healthy", "model", "models", "rank", "ready", "score", "score_samples"),
-        *("send", "stream"),
+        *("send", "stream", "stream_answers"),
     }
     assert all(other == first for other in others)
     assert len({inspect.signature(kind) for kind in CLIENTS}) == 1

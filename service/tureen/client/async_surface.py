@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, aclosing
 from typing import Any, Protocol, Self, TypeVar, Unpack
 
 from tureen.client.flow import Call, Steps, Wait
@@ -12,12 +12,13 @@ from tureen.client.surface import (
     IN_FLIGHT,
     PARALLEL_CALLS,
     Indexed,
+    IndexedAnswer,
     Offsets,
     Options,
     Prompt,
     Surface,
     checked,
-    failed_result,
+    failed_answer,
     one_sample,
     stream_options,
 )
@@ -27,7 +28,6 @@ from tureen.contracts import (
     RankRequest,
     RankResponse,
     Sample,
-    SampleResult,
     Score,
     ScoreRequest,
     ScoreResponse,
@@ -92,10 +92,24 @@ class AsyncSurface(Surface):
 
         Whoever leaves early calls `aclose`, or uses `contextlib.aclosing`: then its calls end at once.
         """
+        async with aclosing(
+            self.stream_answers(samples, in_flight=in_flight, **options)
+        ) as answers:
+            async for index, answer in answers:
+                yield index, answer.results[0]
+
+    async def stream_answers(
+        self,
+        samples: Iterable[Sample] | AsyncIterable[Sample],
+        *,
+        in_flight: int = IN_FLIGHT,
+        **options: Unpack[Options],
+    ) -> AsyncGenerator[IndexedAnswer, None]:
+        """As `SyncSurface.stream_answers`, with the ways of `stream`."""
         known = stream_options(in_flight, options)
         await self._run(self._flow.learn(), self._call)
         source = _numbered(samples)
-        tasks: dict[asyncio.Task[SampleResult], int] = {}
+        tasks: dict[asyncio.Task[ScoreResponse], int] = {}
         reading: asyncio.Task[tuple[int, Sample] | None] | None = None
         exhausted = False
         async with self._multiplexed() as call:
@@ -123,11 +137,11 @@ class AsyncSurface(Surface):
                 await asyncio.gather(*abandoned, return_exceptions=True)
                 await source.aclose()
 
-    async def _one(self, request: ScoreRequest, call: AsyncCaller) -> SampleResult:
+    async def _one(self, request: ScoreRequest, call: AsyncCaller) -> ScoreResponse:
         try:
-            return (await self._run(self._flow.score(request), call)).results[0]
+            return await self._run(self._flow.score(request), call)
         except TureenError as error:
-            return failed_result(request.samples[0], error)
+            return failed_answer(request.samples[0], error)
 
     async def rank(
         self,

@@ -14,7 +14,15 @@ from pathlib import Path
 from typing import Any, TypedDict, TypeVar
 
 from tureen.client.flow import Flow, Retry
-from tureen.contracts import Aggregation, Message, Priority, Sample, SampleResult, Truncate
+from tureen.contracts import (
+    Aggregation,
+    Message,
+    Priority,
+    Sample,
+    SampleResult,
+    ScoreResponse,
+    Truncate,
+)
 from tureen.errors import (
     Forbidden,
     InvalidRequest,
@@ -54,6 +62,7 @@ class Options(TypedDict, total=False):
 Prompt = str | Sequence[Message | Mapping[str, str]]
 Offsets = Sequence[Sequence[tuple[int, int]] | None]
 Indexed = tuple[int, SampleResult]
+IndexedAnswer = tuple[int, ScoreResponse]
 
 
 def one_sample(
@@ -124,10 +133,11 @@ def stream_options(in_flight: int, options: Options) -> dict[str, Any]:
     return checked(options)
 
 
-def failed_result(sample: Sample, error: TureenError) -> SampleResult:
+def failed_answer(sample: Sample, error: TureenError) -> ScoreResponse:
     if isinstance(error, _FATAL):
         raise error
-    return SampleResult(id=sample.id, error=error.info())
+    result = SampleResult(id=sample.id, error=error.info())
+    return ScoreResponse(model="", fingerprint="", soup="", results=(result,))
 
 
 class Surface:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from typing import Any, Protocol, Self, TypeVar, Unpack
 
 from tureen.client.flow import Call, Steps, Wait
@@ -13,12 +13,13 @@ from tureen.client.surface import (
     IN_FLIGHT,
     PARALLEL_CALLS,
     Indexed,
+    IndexedAnswer,
     Offsets,
     Options,
     Prompt,
     Surface,
     checked,
-    failed_result,
+    failed_answer,
     one_sample,
     stream_options,
 )
@@ -28,7 +29,6 @@ from tureen.contracts import (
     RankRequest,
     RankResponse,
     Sample,
-    SampleResult,
     Score,
     ScoreRequest,
     ScoreResponse,
@@ -97,10 +97,21 @@ class SyncSurface(Surface):
         `in_flight` ahead of the results. Errors of samples stand in their results; those that would
         meet every sample (no service, no permission) are raised.
         """
+        with closing(self.stream_answers(samples, in_flight=in_flight, **options)) as answers:
+            for index, answer in answers:
+                yield index, answer.results[0]
+
+    def stream_answers(
+        self, samples: Iterable[Sample], *, in_flight: int = IN_FLIGHT, **options: Unpack[Options]
+    ) -> Generator[IndexedAnswer, None, None]:
+        """`stream` with whose weights gave each result: (index of the sample, answer of one result).
+
+        The answer for a sample that failed names no weights.
+        """
         known = stream_options(in_flight, options)
         self._run(self._flow.learn(), self._call)
         pool = ThreadPoolExecutor(in_flight, thread_name_prefix="tureen-stream")
-        waiting: dict[Future[SampleResult], int] = {}
+        waiting: dict[Future[ScoreResponse], int] = {}
         try:
             with self._multiplexed() as call:
                 source = enumerate(samples)
@@ -118,11 +129,11 @@ class SyncSurface(Surface):
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
-    def _one(self, request: ScoreRequest, call: Caller) -> SampleResult:
+    def _one(self, request: ScoreRequest, call: Caller) -> ScoreResponse:
         try:
-            return self._run(self._flow.score(request), call).results[0]
+            return self._run(self._flow.score(request), call)
         except TureenError as error:
-            return failed_result(request.samples[0], error)
+            return failed_answer(request.samples[0], error)
 
     def rank(
         self,
