@@ -20,7 +20,8 @@ COMMANDS = {
     "score": "score responses here, without a server",
     "doctor": "check that a model scores the same alone, in a crowd, in any order and backend",
     "export": "write the ONNX form of a model and prove that it agrees",
-    "soup": "inspect a soup, make one out of checkpoints, compare two",
+    "soup": "inspect, make and compare soups; change those of a running server",
+    "keys": "draw keys for a server, and hash them for its key file",
 }
 EXTRA_OF = {"onnx": "export", "onnxscript": "export", "onnxruntime": "onnx", "torch": "torch"}
 """The extra that brings a package, where it is not [server]."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import difflib
-import ipaddress
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -78,11 +77,33 @@ class Config(BaseSettings):
         "several in the environment are separated by commas.",
     )
     api_key_file: Path | None = Field(
-        default=None, description="File of keys, one a line; '#' starts a comment. Joins --api-key."
+        default=None,
+        description="File of keys or their hashes, one a line, with name, quota and priority of each "
+        "(`tureen keys`); '#' starts a comment. Joins --api-key.",
+    )
+    admin_key: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        repr=False,
+        description="Key that changing soups asks for; it may score too. Repeatable as --api-key.",
+    )
+    admin_key_file: Path | None = Field(
+        default=None, description="File of admin keys, as --api-key-file. Joins --admin-key."
     )
     insecure_no_key: bool = Field(
         default=False,
         description="Listen beyond this machine although no key is set: anybody may score.",
+    )
+    tls_certificate_file: Path | None = Field(
+        default=None,
+        description="PEM certificate of this server: both doors speak TLS. Wants --tls-key-file.",
+    )
+    tls_key_file: Path | None = Field(
+        default=None, description="PEM private key of the certificate, without a password."
+    )
+    tls_client_ca_file: Path | None = Field(
+        default=None,
+        description="PEM certificate that signs those of clients: who has none is not let in "
+        "(mutual TLS). Keys are asked for beside it.",
     )
     max_batch_tokens: int | None = Field(
         default=None,
@@ -111,6 +132,15 @@ class Config(BaseSettings):
         default=_ENGINE.max_body_bytes,
         ge=1024,
         description="Size of one request body or message, uncompressed.",
+    )
+    max_connections: int = Field(
+        default=4096, ge=1, description="HTTP connections at once; more are refused with 503."
+    )
+    receive_timeout_s: float = Field(
+        default=60.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="Time for the head of an HTTP request to come, and again for its body.",
     )
     drain_s: float = Field(
         default=30.0,
@@ -150,16 +180,11 @@ class Config(BaseSettings):
         "Wants the extra `otel`; the OTEL_ variables say the rest, and name it as well.",
     )
 
-    @field_validator("api_key", mode="before")
+    @field_validator("api_key", "admin_key", mode="before")
     @classmethod
     def _split_keys(cls, value: object) -> object:
         parts = value.split(",") if isinstance(value, str) else value
         return tuple(parts) if isinstance(parts, (list, tuple)) else parts
-
-    @field_validator("api_key")
-    @classmethod
-    def _usable_keys(cls, keys: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(_key(key, "api_key") for key in keys)
 
     @model_validator(mode="after")
     def _consistent(self) -> Config:
@@ -176,50 +201,6 @@ class Config(BaseSettings):
             cache_bytes=self.cache_bytes,
             tokenization_workers=self.tokenization_workers,
         )
-
-    def all_keys(self) -> tuple[str, ...]:
-        """All keys of flags, environment and file; empty: scoring is open.
-
-        Raises UsageError when the key file cannot be used, or a public address has no key.
-        """
-        keys = self.api_key
-        if self.api_key_file is not None:
-            keys += _read_keys(self.api_key_file)
-        if not keys and not self.insecure_no_key and not _is_loopback(self.host):
-            raise UsageError(
-                f"host {self.host} can be reached from other machines and no key is set: give "
-                "--api-key or --api-key-file, or say --insecure-no-key if everybody may score"
-            )
-        return keys
-
-
-def _key(key: str, source: str) -> str:
-    if not key.strip() or not key.isascii() or not key.strip().isprintable() or " " in key.strip():
-        raise ValueError(f"{source} holds an unusable key: keys are printable ASCII without spaces")
-    return key.strip()
-
-
-def _read_keys(path: Path) -> tuple[str, ...]:
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-        keys = [line.split("#")[0].strip() for line in lines]
-        found = tuple(_key(key, f"{path}") for key in keys if key)
-    except OSError as error:
-        raise UsageError(f"api_key_file {path} cannot be read: {error.strerror}") from None
-    except ValueError as error:  # an unusable key, or bytes that are no text
-        raise UsageError(f"api_key_file {path}: {error}") from None
-    if not found:
-        raise UsageError(f"api_key_file {path} holds no key: write one a line")
-    return found
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:  # a name: whoever resolves it may stand anywhere
-        return False
 
 
 def flag(name: str) -> str:
@@ -327,8 +308,8 @@ def _sentence(error: ValidationError, file: Path | None) -> str:
     reason = first["msg"].removeprefix("Value error, ")
     if name not in Config.model_fields:
         return reason
-    if name == "api_key":
-        return reason  # never the key itself
+    if name in ("api_key", "admin_key"):
+        return f"{name} cannot be used: {reason}"  # never the key itself
     reason = reason[0].lower() + reason[1:]
     return f"{name} is {first['input']!r}: {reason} ({flag(name)}, {PREFIX}{name.upper()})"
 

@@ -17,8 +17,8 @@ from engine_fakes import PATIENCE_S
 
 from tureen.contracts import ScoreRequest
 from tureen.errors import ERRORS, InvalidRequest
+from tureen.transports.http_protocol import MAX_HEAD_BYTES
 from tureen.transports.json_body import JsonBody
-from tureen.transports.server import MAX_HEAD_BYTES
 from tureen.v1 import reward_pb2 as pb
 
 LONG = "word " * 2000  # 10 000 tokens of the stub, whose windows hold 4 096

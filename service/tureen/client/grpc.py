@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from tureen.client.async_surface import AsyncCaller, AsyncSurface
 from tureen.client.flow import Call
 from tureen.client.grpc_door import Door
 from tureen.client.grpc_stream import AsyncSession, Session
+from tureen.client.surface import Trust
 from tureen.client.sync_surface import Caller, SyncSurface
 
 
@@ -22,8 +22,8 @@ class GrpcRewardClient(SyncSurface):
         [score] = client.score("Why is the sky blue?", ["Rayleigh scattering."])
     """
 
-    def _open(self, address: str, root_certificates: str | Path | None, transport: Any) -> None:
-        self._door = Door(address, self._headers, root_certificates)
+    def _open(self, address: str, trust: Trust, transport: Any) -> None:
+        self._door = Door(address, self._headers, trust)
         self._channel = transport or self._door.channel(self._door.grpc)
         self._stub = self._door.stub(self._channel)
 
@@ -55,8 +55,8 @@ class GrpcRewardClient(SyncSurface):
 class AsyncGrpcRewardClient(AsyncSurface):
     """`GrpcRewardClient` for asyncio."""
 
-    def _open(self, address: str, root_certificates: str | Path | None, transport: Any) -> None:
-        self._door = Door(address, self._headers, root_certificates)
+    def _open(self, address: str, trust: Trust, transport: Any) -> None:
+        self._door = Door(address, self._headers, trust)
         if transport is not None:
             self._channel = transport
 

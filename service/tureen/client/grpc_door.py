@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tureen.client.flow import ANSWERS, Call, Operation
-from tureen.client.surface import PROBE_TIMEOUT_S
+from tureen.client.surface import PROBE_TIMEOUT_S, Trust
 from tureen.client.trace_context import trace_context
 from tureen.contracts import ErrorInfo
 from tureen.errors import (
@@ -46,12 +46,14 @@ _FOREIGN: dict[str, type[TureenError]] = {
 }
 
 
+def _bytes(file: str | Path | None) -> bytes | None:
+    return None if file is None else Path(file).read_bytes()
+
+
 class Door:
     """What both kinds of client do alike: the channel's arguments, questions, answers, errors."""
 
-    def __init__(
-        self, address: str, headers: dict[str, str], root_certificates: str | Path | None
-    ) -> None:
+    def __init__(self, address: str, headers: dict[str, str], trust: Trust) -> None:
         try:
             import grpc
             from google.rpc import status_pb2
@@ -72,11 +74,11 @@ class Door:
                 "'grpcs://host:port' for TLS."
             )
         self.target, self.credentials = rest if separator else address, None
+        trust.check(scheme == "grpcs", address, "a grpcs://")
         if scheme == "grpcs":
-            roots = None if root_certificates is None else Path(root_certificates).read_bytes()
-            self.credentials = grpc.ssl_channel_credentials(roots)
-        elif root_certificates is not None:
-            raise InvalidRequest(f"root_certificates need a grpcs:// address, got {address!r}.")
+            roots, pair = trust.root_certificates, trust.client_certificate
+            certificate, key = pair if pair is not None else (None, None)
+            self.credentials = grpc.ssl_channel_credentials(*map(_bytes, (roots, key, certificate)))
 
     def channel(self, library: Any) -> Any:
         """library: grpc or grpc.aio."""

@@ -6,14 +6,13 @@ import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from tureen.client import codec
 from tureen.client.async_surface import AsyncCaller, AsyncSurface
 from tureen.client.flow import ANSWERS, Call
-from tureen.client.surface import PROBE_TIMEOUT_S
+from tureen.client.surface import PROBE_TIMEOUT_S, Trust
 from tureen.client.sync_surface import Caller, SyncSurface
 from tureen.client.trace_context import trace_context
 from tureen.contracts import (
@@ -52,9 +51,7 @@ _FOREIGN: dict[int, type[TureenError]] = {
 }
 
 
-def _session(
-    address: str, headers: dict[str, str], root_certificates: str | Path | None, transport: Any
-) -> dict[str, Any]:
+def _session(address: str, headers: dict[str, str], trust: Trust, transport: Any) -> dict[str, Any]:
     """The arguments of httpx2's client of either kind."""
     scheme = address.partition("://")[0]
     if scheme not in ("http", "https"):
@@ -62,10 +59,11 @@ def _session(
             f"{address!r} is no address of a service; give one such as 'http://localhost:8080'."
         )
     session: dict[str, Any] = {"base_url": address, "headers": headers, "transport": transport}
-    if root_certificates is not None:
-        if scheme != "https":
-            raise InvalidRequest(f"root_certificates need an https:// address, got {address!r}.")
-        session["verify"] = ssl.create_default_context(cafile=root_certificates)
+    trust.check(scheme == "https", address, "an https://")
+    if any(trust):
+        session["verify"] = context = ssl.create_default_context(cafile=trust.root_certificates)
+        if trust.client_certificate is not None:
+            context.load_cert_chain(*trust.client_certificate)
     return session
 
 
@@ -137,10 +135,10 @@ class RewardClient(SyncSurface):
         [score] = client.score("Why is the sky blue?", ["Rayleigh scattering."])
     """
 
-    def _open(self, address: str, root_certificates: str | Path | None, transport: Any) -> None:
+    def _open(self, address: str, trust: Trust, transport: Any) -> None:
         import httpx2
 
-        self._http = httpx2.Client(**_session(address, self._headers, root_certificates, transport))
+        self._http = httpx2.Client(**_session(address, self._headers, trust, transport))
         self._lost = httpx2.TransportError
 
     def _call(self, call: Call) -> Any:
@@ -167,12 +165,10 @@ class RewardClient(SyncSurface):
 class AsyncRewardClient(AsyncSurface):
     """`RewardClient` for asyncio."""
 
-    def _open(self, address: str, root_certificates: str | Path | None, transport: Any) -> None:
+    def _open(self, address: str, trust: Trust, transport: Any) -> None:
         import httpx2
 
-        self._http = httpx2.AsyncClient(
-            **_session(address, self._headers, root_certificates, transport)
-        )
+        self._http = httpx2.AsyncClient(**_session(address, self._headers, trust, transport))
         self._lost = httpx2.TransportError
 
     async def _call(self, call: Call) -> Any:

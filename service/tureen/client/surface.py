@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, TypedDict, TypeVar
+from typing import Any, NamedTuple, TypedDict, TypeVar
 
 from tureen.client.flow import Flow, Retry
 from tureen.contracts import (
@@ -57,6 +57,21 @@ class Options(TypedDict, total=False):
     segments: bool
     members: bool
     truncate: Truncate | str
+
+
+class Trust(NamedTuple):
+    """Of TLS; empty: the system's certificates are trusted and none is shown."""
+
+    root_certificates: str | Path | None
+    client_certificate: tuple[str | Path, str | Path] | None
+
+    def check(self, tls: bool, address: str, wanted: str) -> None:
+        """Raises InvalidRequest: certificates are given where no TLS is spoken."""
+        for name, value in self._asdict().items():
+            if value is not None and not tls:
+                raise InvalidRequest(
+                    f"{name} is given; certificates need {wanted} address, got {address!r}."
+                )
 
 
 Prompt = str | Sequence[Message | Mapping[str, str]]
@@ -153,6 +168,7 @@ class Surface:
         priority: lane of the server's queue, "interactive" or "bulk".
         max_client_batch_size: responses in one request; None asks the server.
         root_certificates: PEM file to trust instead of the system's certificates.
+        client_certificate: PEM files of a certificate and its private key, for mutual TLS.
         transport: in place of the network: a transport of httpx2, a channel of grpc. Closed with
             the client.
     """
@@ -167,6 +183,7 @@ class Surface:
         priority: Priority | str = Priority.INTERACTIVE,
         max_client_batch_size: int | None = None,
         root_certificates: str | Path | None = None,
+        client_certificate: tuple[str | Path, str | Path] | None = None,
         transport: Any = None,
     ) -> None:
         self._flow = Flow(
@@ -175,7 +192,7 @@ class Surface:
         self._headers = {"x-priority": _member(Priority, priority, "priority").value}
         if api_key is not None:
             self._headers["authorization"] = f"Bearer {api_key}"
-        self._open(address, root_certificates, transport)
+        self._open(address, Trust(root_certificates, client_certificate), transport)
 
-    def _open(self, address: str, root_certificates: str | Path | None, transport: Any) -> None:
+    def _open(self, address: str, trust: Trust, transport: Any) -> None:
         raise NotImplementedError

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
-from tureen.contracts import Sample
+from tureen.contracts import Priority, Sample
+from tureen.engine.quota import Quota
 from tureen.engine.tracing import Trace
 
 ANONYMOUS = "anonymous"
@@ -21,6 +22,7 @@ class Caller:
     """
     request_id: the caller's own, or made by the door.
     client: name of the key that was sent.
+    lane: the best that it may have. quota: of its responses; None is no limit.
     carrier: headers of the W3C trace context that came with the request.
     trace: None unless the request is traced.
     samples: what was asked, for a log that was told to hold text.
@@ -28,6 +30,8 @@ class Caller:
 
     request_id: str
     client: str = ANONYMOUS
+    lane: Priority = Priority.INTERACTIVE
+    quota: Quota | None = None
     carrier: Mapping[str, str] = field(default_factory=dict)
     trace: Trace | None = None
     samples: list[Sample] = field(default_factory=list)

@@ -223,8 +223,10 @@ class Scorer:
         lane: Priority,
         patience_s: float = 0.0,
     ) -> tuple[list[Outcome], Timings]:
-        if (caller := CALLER.get()) is not None:
+        caller = CALLER.get()
+        if caller is not None:
             caller.samples += samples
+            lane = lane if caller.lane is Priority.INTERACTIVE else Priority.BULK
         if self._draining:
             raise Overloaded(
                 "the server is draining and admits nothing more; send this to another one, or "
@@ -234,6 +236,8 @@ class Scorer:
         try:
             patience_s = min(patience_s, _left_s(deadline_ns))
             async with self._permits.wait(count, serving.wait_hint_s, patience_s):
+                if caller is not None and caller.quota is not None:
+                    caller.quota.take(count)
                 if deadline_ns is None:
                     return await serving.evaluate(samples, options, lane=lane, deadline_ns=None)
                 left_s = _left_s(deadline_ns)

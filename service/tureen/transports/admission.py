@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hmac
 import logging
 import math
 import time
@@ -26,6 +25,7 @@ from tureen.errors import (
     Unauthenticated,
     failure_of,
 )
+from tureen.transports.keys import Keys
 from tureen.transports.logs import log_request
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class Admission:
         self.config = config
         self.metrics = metrics
         self.tracing = tracing
-        self._keys = tuple(key.encode() for key in config.all_keys())
+        self._keys = Keys(config)
         self._scorer: Scorer | None = None
         self._closed: str | None = f"{config.model} is being loaded"
         self.in_flight = 0
@@ -101,7 +101,7 @@ class Admission:
 
     @property
     def open_to_strangers(self) -> bool:
-        return not self._keys
+        return self._keys.open_to_strangers
 
     def ready(self) -> tuple[bool, str]:
         """Whether scores can be expected, and the reason when not."""
@@ -109,19 +109,26 @@ class Admission:
             return False, self._closed or "no model is loaded"
         return self._scorer.ready()
 
-    def authenticate(self, authorization: str | None) -> None:
-        """Raises Unauthenticated unless one of the keys was sent, or there are no keys."""
-        if not self._keys:
-            return
-        scheme, _, key = (authorization or "").partition(" ")
-        if scheme.lower() != "bearer" or not key.strip():
-            raise Unauthenticated("No key was sent. Send 'Authorization: Bearer KEY'.")
-        given = key.strip().encode()
-        # Every key is compared, each in constant time: the delay of the answer tells nothing.
-        if not sum(hmac.compare_digest(known, given) for known in self._keys):
-            raise Unauthenticated(
-                "The key that was sent is not one of this server's. Send one that is."
-            )
+    def authenticate(self, authorization: str | None, *, admin: bool = False) -> None:
+        """The caller gets the name, the lane and the quota of the key that was sent.
+
+        Raises:
+            Unauthenticated: keys are needed and none of them was sent.
+            Forbidden: the key is not for this.
+        """
+        keys = self._keys
+        key = keys.admin(authorization) if admin else keys.scorer(authorization)
+        caller = CALLER.get()
+        if key is not None and caller is not None:
+            caller.client, caller.lane, caller.quota = key.name, key.lane, key.quota
+
+    def knows(self, authorization: str | None) -> bool:
+        """Whether `authenticate` would let this caller score."""
+        try:
+            self._keys.scorer(authorization)
+        except Unauthenticated:
+            return False
+        return True
 
     def scorer(self) -> Scorer:
         """Raises Overloaded while nothing is admitted."""

@@ -39,6 +39,10 @@ T = TypeVar("T")
 SERVICE = reward_pb2.DESCRIPTOR.services_by_name["RewardService"].full_name
 IN_FLIGHT_PER_STREAM = 256
 RECEIVE_FACTOR = 4  # messages up to so many times max_body_bytes are read, to be refused by name
+HANDSHAKE_TIMEOUT_MS = 20_000
+STREAMS_PER_CONNECTION = 1024  # calls at once; a client's further ones wait on its side
+KEEPALIVE_MS = 60_000
+IDLE_MS = 15 * 60_000
 STATUS_CHARACTERS, ERROR_CHARACTERS = 256, 1024  # metadata beyond 8 KiB is lost on the way
 
 
@@ -50,6 +54,12 @@ def create_server(admission: Admission) -> tuple[grpc.aio.Server, Health]:
             ("grpc.max_send_message_length", -1),
             # Else a second server binds the same port in silence and takes half the connections.
             ("grpc.so_reuseport", 0),
+            ("grpc.server_handshake_timeout_ms", HANDSHAKE_TIMEOUT_MS),
+            ("grpc.max_concurrent_streams", STREAMS_PER_CONNECTION),
+            ("grpc.keepalive_time_ms", KEEPALIVE_MS),  # a half-open connection is found out
+            ("grpc.keepalive_timeout_ms", KEEPALIVE_MS),
+            ("grpc.http2.min_ping_interval_without_data_ms", KEEPALIVE_MS // 2),  # clients' own
+            ("grpc.max_connection_idle_ms", IDLE_MS),
         ]
     )
     server.add_generic_rpc_handlers((RewardService(admission).handlers(),))

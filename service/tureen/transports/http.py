@@ -13,7 +13,6 @@ from fastapi_offline import FastAPIOffline
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
-from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tureen._version import __version__
@@ -34,7 +33,7 @@ from tureen.errors import (
     TureenError,
     nearest,
 )
-from tureen.transports import compat, openapi
+from tureen.transports import compat, console, openapi
 from tureen.transports.admission import (
     RETRY_AFTER_S,
     Admission,
@@ -47,6 +46,7 @@ from tureen.transports.callers import NameCallers
 from tureen.transports.json_body import JsonBody
 from tureen.transports.reply import error_headers, json_reply, timing_headers
 
+UNREAD = "tureen.unread"  # in the scope of a request whose body is no longer waited for
 CLIENT_CLOSED_REQUEST = 499  # nginx's status for it; nobody is there to read it
 
 
@@ -67,13 +67,15 @@ def create_app(admission: Admission) -> FastAPI:
     _scoring_routes(app, answer, drop_ins)
     _model_routes(app, look_up)
     _operating_routes(app, admission)
+    console.install(app)
     return app
 
 
 class CloseWhenLeaving:
-    """Ends kept-alive connections with an answer, while a server that leaves still gives one.
+    """Ends connections with an answer: of a server that leaves, and where a body is still to come.
 
-    Else it would have to close them under the next request.
+    Else the first would have to close them under the next request, and the second would go on
+    receiving what nobody reads.
     """
 
     def __init__(self, app: ASGIApp, admission: Admission) -> None:
@@ -81,7 +83,8 @@ class CloseWhenLeaving:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def closing(message: Message) -> None:
-            if self.admission.leaving and message["type"] == "http.response.start":
+            last = self.admission.leaving or UNREAD in scope
+            if last and message["type"] == "http.response.start":
                 message["headers"] = [*message["headers"], (b"connection", b"close")]
             await send(message)
 
@@ -200,10 +203,6 @@ def _operating_routes(app: FastAPI, admission: Admission) -> None:
         """Prometheus metrics."""
         return Response(admission.metrics.render(), media_type=CONTENT_TYPE_LATEST)
 
-    @app.get("/", include_in_schema=False)
-    async def home() -> Response:
-        return RedirectResponse("/docs")
-
 
 def _answer_every_error(app: FastAPI, admission: Admission) -> None:
     @app.exception_handler(TureenError)
@@ -244,7 +243,10 @@ async def _read(request: Request, admission: Admission, deadline_ns: int | None)
     """The body; raises PayloadTooLarge as soon as it is known to be too large."""
     limit, length = admission.config.max_body_bytes, request.headers.get("content-length", "")
     check_size(int(length) if length.isdecimal() else 0, limit)
-    left_s = None if deadline_ns is None else (deadline_ns - time.monotonic_ns()) / 1e9
+    patience_s = admission.config.receive_timeout_s
+    left_s = patience_s
+    if deadline_ns is not None:
+        left_s = min(patience_s, (deadline_ns - time.monotonic_ns()) / 1e9)
     pieces, size = [], 0
     try:
         async with asyncio.timeout(left_s):
@@ -258,8 +260,10 @@ async def _read(request: Request, admission: Admission, deadline_ns: int | None)
         admission.scorer()  # a server that leaves waits for no body, but says so
         raise
     except TimeoutError:
+        request.scope[UNREAD] = True
         raise DeadlineExceeded(
-            f"The deadline passed when {size} bytes of the body had come; give more time."
+            f"Time was up when {size} bytes of the body had come; give more in "
+            f"X-Request-Timeout-Ms, and send the body within {patience_s:g} s (receive_timeout_s)."
         ) from None
     return b"".join(pieces)
 

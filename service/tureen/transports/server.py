@@ -20,7 +20,6 @@ from contextlib import contextmanager, suppress
 
 import grpc.aio
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from tureen._version import __version__
 from tureen.config import Config, flag
@@ -32,13 +31,14 @@ from tureen.transports import logs
 from tureen.transports.admission import Admission
 from tureen.transports.grpc import Health, create_server
 from tureen.transports.http import create_app
+from tureen.transports.http_protocol import protocol_of
 from tureen.transports.logs import say
+from tureen.transports.tls import Tls, tls_of
 from tureen.transports.tracing import tracing_of
 from tureen.usage import UsageError
 
 HEALTH_PERIOD_S = 0.25  # how late a watcher of health may hear of a change
 KEEP_ALIVE_S = 75  # longer than clients keep an idle connection: they close it, not we
-MAX_HEAD_BYTES = 64 * 1024  # of an HTTP request: its first line and its headers
 FLUSH_S = 1.0  # for the last bytes of answers that are made
 
 log = logging.getLogger("tureen")
@@ -94,32 +94,35 @@ class Doors:
 
     def __init__(self, config: Config, admission: Admission) -> None:
         """Takes the ports; raises UsageError when one cannot be had."""
-        self.host = config.host
+        self.host, self._tls = config.host, tls_of(config)
         self._socket = _listen(config.host, config.http_port, "http_port")
         self.http_port: int = self._socket.getsockname()[1]
         self._http = _Http(
             uvicorn.Config(
                 create_app(admission),
-                http=_HttpProtocol,
+                http=protocol_of(config),
                 log_config=None,
                 access_log=False,
                 lifespan="off",
                 server_header=False,
                 timeout_keep_alive=KEEP_ALIVE_S,
                 timeout_graceful_shutdown=max(1, round(FLUSH_S)),
+                **(self._tls.for_uvicorn() if self._tls is not None else {}),
             )
         )
         self._grpc, self.health = create_server(admission)
-        self.grpc_port = _listen_grpc(self._grpc, config)
+        self.grpc_port = _listen_grpc(self._grpc, config, self._tls)
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
     def addresses(self) -> str:
-        return f"{self.url} and grpc://{_bracketed(self.host)}:{self.grpc_port}"
+        scheme = "grpc" if self._tls is None else "grpcs"
+        return f"{self.url} and {scheme}://{_bracketed(self.host)}:{self.grpc_port}"
 
     @property
     def url(self) -> str:
-        return f"http://{_bracketed(self.host)}:{self.http_port}"
+        scheme = "http" if self._tls is None else "https"
+        return f"{scheme}://{_bracketed(self.host)}:{self.http_port}"
 
     async def open(self) -> None:
         await self.health.refresh()
@@ -183,30 +186,6 @@ class _Http(uvicorn.Server):
         yield
 
 
-class _HttpProtocol(HttpToolsProtocol):
-    """uvicorn's, which would collect the head of a request without end."""
-
-    _in_head, _heads, _head_bytes = True, 0, 0
-
-    def on_headers_complete(self) -> None:
-        self._in_head, self._head_bytes = False, 0
-        self._heads += 1
-        super().on_headers_complete()
-
-    def on_message_complete(self) -> None:
-        self._in_head = True
-        super().on_message_complete()
-
-    def data_received(self, data: bytes) -> None:
-        in_head, heads = self._in_head, self._heads
-        super().data_received(data)
-        only_head = in_head and self._in_head and self._heads == heads
-        if only_head and not self.transport.is_closing():
-            self._head_bytes += len(data)
-            if self._head_bytes > MAX_HEAD_BYTES:
-                self.send_400_response(f"The head of a request has {MAX_HEAD_BYTES} bytes at most.")
-
-
 def _leave_on_signal() -> asyncio.Event:
     told = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -226,11 +205,14 @@ def _listen(host: str, port: int, setting: str) -> socket.socket:
         ) from None
 
 
-def _listen_grpc(server: grpc.aio.Server, config: Config) -> int:
+def _listen_grpc(server: grpc.aio.Server, config: Config, tls: Tls | None) -> int:
     # gRPC says why it cannot bind only in its own log: a plain socket asks first.
     if config.grpc_port:
         _listen(config.host, config.grpc_port, "grpc_port").close()
-    return server.add_insecure_port(f"{_bracketed(config.host)}:{config.grpc_port}")
+    address = f"{_bracketed(config.host)}:{config.grpc_port}"
+    if tls is None:
+        return server.add_insecure_port(address)
+    return server.add_secure_port(address, tls.for_grpc())
 
 
 def _bracketed(host: str) -> str:

@@ -211,7 +211,7 @@ class Door:
                 return await _score(call, ask, terms)
 
             try:
-                if hold_s:
+                if hold_s and self._admission.knows(request.headers.get("authorization")):
                     await self._admission.opened(hold_s)
                 return await self._answer(request, route, work)
             except TureenError as error:
