@@ -8,7 +8,7 @@ from tureen_training.kl import KlController, estimates
 
 
 def test_the_estimators_by_hand():
-    """ℓ = 0, log 2 and −log 2."""
+    """d = 0, log 2 and −log 2."""
     two = math.log(2)
     found = estimates(tensor([[-1.0, -1.0, -1 - two]]), tensor([[-1.0, -1 - two, -1.0]]))
     torch.testing.assert_close(found.k1, tensor([[0.0, two, -two]]))

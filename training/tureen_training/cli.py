@@ -15,10 +15,12 @@ from tureen.errors import MissingExtra, TureenError, nearest
 from tureen.model.schema import decode
 from tureen.usage import UsageError
 from tureen_training.demo import DEMOS
+from tureen_training.oracle import OracleUnavailable, SoupSwapped
 
 STAGES = {
     "sft": "fine-tune a policy on demonstrations, or train a small one on text, through TRL",
     "reward": "train one ingredient: a reward model with four heads, from human feedback",
+    "ppo": "train a policy against a running service, by PPO with a value network",
     "soup": "average ingredients, calibrate, measure, write the model card",
     "evaluate": "figures with intervals and baselines; the last line is one JSON object",
     "agreement": "how far the raters of a file agree, how reliable each is, what that leaves to reach",
@@ -52,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(MissingExtra(f"tureen-train {stage}", "training"), file=sys.stderr)
         return 2
-    except (ValueError, OSError, TureenError) as error:
+    except (ValueError, OSError, TureenError, OracleUnavailable, SoupSwapped) as error:
         print(f"tureen-train {stage}: {error}", file=sys.stderr)
         return 2
     return 0

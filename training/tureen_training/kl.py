@@ -26,7 +26,7 @@ class KlEstimates(NamedTuple):
 def estimates(log_probs: Tensor, reference_log_probs: Tensor) -> KlEstimates:
     """Estimates of KL(π ‖ π_ref) from tokens sampled by π (Schulman, "Approximating KL Divergence", 2020).
 
-        ℓ = log π − log π_ref;   k1 = ℓ;   k2 = ½ ℓ²;   k3 = e^{−ℓ} − 1 + ℓ
+        d = log π − log π_ref;   k1 = d;   k2 = ½ d²;   k3 = e^{−d} − 1 + d
 
     k1 and k3 are unbiased; k1 may be negative, k3 ≥ 0 with less variance; k2 ≥ 0 is biased.
 

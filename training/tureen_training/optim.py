@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from accelerate import Accelerator
@@ -39,9 +39,17 @@ def adamw(
 
 
 def update(
-    optimiser: torch.optim.Optimizer, loss: Tensor, factor: float, accelerator: Accelerator
+    optimiser: torch.optim.Optimizer,
+    loss: Tensor | Iterable[Tensor],
+    factor: float,
+    accelerator: Accelerator,
+    *,
+    clip_apart: bool = False,
 ) -> None:
     """One step down the sum of the processes' losses, at `factor` times each group's learning rate.
+
+    loss: or its terms, each of which is made and gone through backward before the next is made.
+    clip_apart: clip the gradient of each group and not that of all together, for groups that are different networks.
 
     The gradients are summed here and not by DistributedDataParallel: a step runs several forward passes, and the
     annotators' parameters take part in none of them, which its hooks do not provide for.
@@ -49,11 +57,14 @@ def update(
     parameters = [p for group in optimiser.param_groups for p in group["params"]]
     for parameter in parameters:  # zeros and not None: every process steps every parameter
         parameter.grad = torch.zeros_like(parameter)
-    if loss.requires_grad:  # else no prompt of this step fell to this process
-        accelerator.backward(loss)
+    for term in [loss] if isinstance(loss, Tensor) else loss:
+        if term.requires_grad:  # else no prompt of this step fell to this process
+            accelerator.backward(term)
     if accelerator.num_processes > 1:
         _sum_gradients(parameters, accelerator)
-    torch.nn.utils.clip_grad_norm_(parameters, CLIP_NORM)
+    groups = [group["params"] for group in optimiser.param_groups]
+    for clipped in groups if clip_apart else [parameters]:
+        torch.nn.utils.clip_grad_norm_(clipped, CLIP_NORM)
     for group in optimiser.param_groups:
         group.setdefault("peak_lr", group["lr"])
         group["lr"] = group["peak_lr"] * factor

@@ -24,7 +24,13 @@ from torch import Tensor, nn
 from tureen.model.files import replacing
 
 TENSORS, RECORD = "state.safetensors", "state.json"
-NOT_OF_A_RUN = ("cache", "report_to", "state_steps", "threads")
+NOT_OF_A_RUN = (
+    "cache",
+    "report_to",
+    "state_steps",
+    "threads",
+    *("oracle", "api_key_env", "patience_s", "timeout_s", "on_swap"),  # where rewards come from
+)
 """Options that may differ when a run goes on."""
 
 
