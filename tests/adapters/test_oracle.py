@@ -246,6 +246,7 @@ def expected() -> list[float]:
 
 
 class TestARealServer:
+    @pytest.mark.slow
     def test_killed_and_started_again(self, expected):
         """Both doors at once."""
         with serving() as first:
