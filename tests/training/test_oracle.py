@@ -6,7 +6,7 @@ import pico
 import pytest
 from doors import open_doors
 
-from tureen.contracts import Limits, ModelInfo, Sample, Score, ScoreRequest
+from tureen.contracts import Aggregation, Limits, ModelInfo, Sample, Score, ScoreRequest
 from tureen.engine.loading import load_model
 from tureen_training.oracle import (
     RemoteOracle,
@@ -42,7 +42,7 @@ def rollout() -> list[Sample]:
 
 
 @pytest.mark.parametrize("door", ["grpc", "http"])
-@pytest.mark.parametrize("aggregation", ["mean", "uncertainty_weighted"])
+@pytest.mark.parametrize("aggregation", [Aggregation.MEAN, Aggregation.UNCERTAINTY_WEIGHTED])
 def test_remote_is_in_process(doors, door, aggregation):
     """To the 1e-5 within which a score does not depend on its neighbours in a batch."""
     samples = rollout()
