@@ -19,17 +19,17 @@ function model(one, isDefault) {
     make("p", { class: "hint", title: one.fingerprint }, `${one.soup} on ${one.base} · ${one.backend}, ${one.device}, ${one.dtype} · ${shortFingerprint(one.fingerprint)} · at most ${one.limits.max_input_tokens} tokens a window`),
     make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": `Heads of ${one.id}` },
       make("table", {}, make("thead", {}, make("tr", {}, ...columns)), make("tbody", {}, ...rows))),
-    ...(one.ingredients.length ? [make("h4", {}, "Ingredients"), coefficients(one.ingredients)] : []),
+    ...(one.ingredients.length ? [make("h4", {}, "Ingredients"), coefficients(one.ingredients.map((part) => [part.name, part.coefficient]))] : []),
   );
 }
 
-/** Names with their coefficients, as text and as bars. */
+/** [name, coefficient] of each ingredient, as text and as bars. */
 export function coefficients(ingredients) {
-  const largest = Math.max(...ingredients.map((one) => Math.abs(one.coefficient)));
+  const largest = Math.max(...ingredients.map(([, coefficient]) => Math.abs(coefficient)));
   return make(
     "ul",
     { class: "coefficients" },
-    ...ingredients.map(({ name, coefficient }) => {
+    ...ingredients.map(([name, coefficient]) => {
       const bar = make("span", { class: coefficient < 0 ? "bar negative" : "bar positive", "aria-hidden": "true" });
       bar.style.setProperty("--share", largest ? Math.abs(coefficient) / largest : 0);
       return make("li", {}, make("span", { class: "name" }, name), bar, make("span", {}, coefficient.toFixed(3)));

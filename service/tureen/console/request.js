@@ -112,7 +112,7 @@ function relabel(kind) {
     area.id = `${kind}-${i}`;
     name.htmlFor = area.id;
     name.textContent = label(i);
-    remove.setAttribute("aria-label", `Remove ${label(i).toLowerCase()}`);
+    remove.setAttribute("aria-label", `Remove ${label(i)}`);
     remove.hidden = rows.length <= least;
   });
 }

@@ -1,11 +1,11 @@
 // Soups with coefficients and history, behind the admin key, which stays in its input.
 
 import { call } from "./api.js";
-import { byId, make, shortFingerprint } from "./dom.js";
+import { byId, make, shortFingerprint, signed } from "./dom.js";
 import { coefficients } from "./models.js";
 import { showError } from "./result.js";
 
-const ACTIONS = ["activate", "shadow", "rollback"];
+const USABLE = ["ready", "stored", "shadow"];
 
 /** Shows the section where this server has soups to administer; `changed` runs after each change. */
 export async function prepareSoups(changed) {
@@ -19,10 +19,10 @@ export async function prepareSoups(changed) {
   byId("soups").querySelector(".list").addEventListener("click", async (event) => {
     const { action, fingerprint } = event.target.dataset;
     if (!action) return;
-    const done = await attempt(`v1/soups/${encodeURIComponent(fingerprint)}/${action}`, "POST");
-    if (!done) return;
+    if (!(await attempt(`v1/soups/${encodeURIComponent(fingerprint)}/${action}`, "POST"))) return;
     await list();
-    byId("soups-notice").textContent = `${action}: ${shortFingerprint(fingerprint)}, done.`;
+    byId("soups-notice").textContent = `Done: ${event.target.textContent.toLowerCase()}.`;
+    byId("soups").querySelector("h2").focus(); // the button that had the focus is gone
     changed();
   });
 }
@@ -31,7 +31,7 @@ async function attempt(path, method) {
   byId("soups-error").replaceChildren();
   byId("soups-notice").textContent = "";
   try {
-    return await call(path, { key: byId("admin-key").value, method });
+    return await call(path, { key: byId("admin-key").value.trim(), method });
   } catch (error) {
     showError(byId("soups-error"), error.info ?? { message: String(error) });
     return null;
@@ -43,23 +43,45 @@ async function list() {
   const answer = await attempt("v1/soups", "GET");
   place.replaceChildren();
   if (!answer) return;
-  place.append(...answer.soups.map(soup));
-  if (answer.history?.length) {
-    place.append(make("h3", {}, "History"), make("ol", { class: "history" }, ...answer.history.map((one) => make("li", {}, told(one)))));
-  }
+  byId("soups-notice").textContent = `${answer.soups.length} soups of ${answer.model}.`;
+  place.append(...answer.soups.map((one) => soup(one, answer)));
+  place.append(make("h3", {}, "History"), make("ol", { class: "history", reversed: "" }, ...[...answer.history].reverse().map(event)));
 }
 
-function soup(one) {
-  const buttons = ACTIONS.map((action) =>
-    make("button", { type: "button", "data-action": action, "data-fingerprint": one.fingerprint, "aria-label": `${action} ${one.name ?? shortFingerprint(one.fingerprint)}` }, action));
+function soup(one, { active, previous }) {
+  const named = `${one.soup}, ${shortFingerprint(one.fingerprint)}`;
+  const button = (action, fingerprint, words) =>
+    make("button", { type: "button", "data-action": action, "data-fingerprint": fingerprint, "aria-label": `${words}: ${named}` }, words);
+  const isActive = one.fingerprint === active;
   return make(
     "article",
-    { class: "card", "aria-label": `Soup ${one.fingerprint}` },
-    make("h3", {}, one.name ?? one.soup ?? "soup", " ", make("span", { class: one.state === "active" ? "rank best" : "rank" }, one.state ?? "")),
-    make("p", { class: "hint", title: one.fingerprint }, shortFingerprint(one.fingerprint)),
-    coefficients(one.ingredients ?? []),
-    make("div", { class: "actions" }, ...buttons),
+    { class: "card", "aria-label": `Soup ${named}` },
+    make("h3", {}, one.soup, " ", make("span", { class: isActive ? "rank best" : "rank" }, one.state)),
+    make("p", { class: "hint", title: one.fingerprint }, `${shortFingerprint(one.fingerprint)}, made ${moment(one.created_ns)}`),
+    ...(one.trouble ? [make("p", { class: "error" }, one.trouble)] : []),
+    coefficients(Object.entries(one.coefficients)),
+    ...(one.shadow ? [report(one.shadow)] : []),
+    make(
+      "div",
+      { class: "actions" },
+      ...(USABLE.includes(one.state) ? [button("activate", one.fingerprint, "Activate")] : []),
+      ...(USABLE.includes(one.state) && one.state !== "shadow" ? [button("shadow", one.fingerprint, "Shadow")] : []),
+      ...(one.state === "shadow" ? [button("shadow", active, "End the shadow")] : []),
+      ...(isActive && previous ? [button("rollback", one.fingerprint, "Roll back")] : []),
+    ),
   );
 }
 
-const told = (entry) => Object.entries(entry).map(([name, value]) => `${name} ${value}`).join(", ");
+function report({ responses, skipped, failed, rank_correlation: correlation, drift_psi: drift, largest_change: change }) {
+  const figures = [
+    `shadowed ${responses} responses (${skipped} skipped, ${failed} failed)`,
+    ...(correlation === null ? [] : [`rank correlation ${signed(correlation)}`]),
+    ...(drift === null ? [] : [`drift PSI ${drift.toFixed(3)}`]),
+    ...(change === null ? [] : [`largest change ${signed(change)}`]),
+  ];
+  return make("p", { class: "hint" }, `${figures.join(", ")}.`);
+}
+
+const event = (one) => make("li", {}, `${moment(one.time_ns)}: ${one.action} ${shortFingerprint(one.fingerprint)}, by ${one.by}`);
+
+const moment = (ns) => new Date(ns / 1e6).toLocaleString();
