@@ -81,15 +81,15 @@ question, passages and an answer it says how good the answer is, which sentence 
 {_heads(manifest)}
 
 reward = Σ weight · (value − mean) / std. `error below`: a unit of a lower value is called an error in the figures;
-without one, below the mean. Higher is better in every head; `factuality` is high where the
-passages bear the sentence out, in the window of the context that does so best. The weights: preference is what
-people said outright, so it counts most; factuality and completeness are measured more reliably than preference
+without one, below the mean. Higher is better in every head. {_how_context_is_read(manifest)}
+
+The weights: preference is what people said outright, so it counts most; factuality and completeness are measured more reliably than preference
 and guard the two ways an answer goes wrong; relevance counts least, because a sentence too many does less harm
 than a wrong or a missing one. Give other `weights` in a request to re-weight.
 
 ## Figures
 
-On the test part (a quarter of the annotated questions, by hash of the question id): never trained on, not used
+On the test part (15 % of the annotated questions, by hash of the question id): never trained on, not used
 to choose or to calibrate. Intervals: 95 %, bootstrap over questions.
 
 | figure | value | interval | n | questions | baseline | what it is |
@@ -105,7 +105,8 @@ to choose or to calibrate. Intervals: 95 %, bootstrap over questions.
 All descend from `{base}` and share one start; the lower layers are those of the base. Stored are the fp16
 differences to the base of the layers that were trained. The recipes say what was fitted anew after averaging.
 Calibration and temperature
-({manifest.temperature:.2f}): {manifest.calibration_set}.
+({manifest.temperature:.2f}): {manifest.calibration_set}; where heads were fitted anew, the temperature on the
+comparisons of the training part too.
 
 Data:
 
@@ -122,12 +123,23 @@ Their text is not in this directory. To make the soup again, from a directory of
 For ranking or rewarding English answers of a few sentences to factual questions, with the passages they should
 rest on. The data are small (some hundred questions, answers of one model, one annotator each), so the figures
 above are what to expect, and less on other kinds of text. Where an interval holds the baseline, nothing better
-than the baseline has been shown. Answers of a few words, far shorter than those it was trained on, are misjudged:
-do not optimise a policy against it. Without context `factuality` and `completeness` have
-nothing to compare with. The members share a trunk, so their spread understates the doubt; an optimised policy
+than the baseline has been shown. What is copied from the passages counts as borne out and a longer answer as more
+complete: an optimised policy will copy at length, so watch the length and the relevance head. Answers of a few
+words are far from those it was trained on. Without context nothing is compared, and `factuality` and
+`completeness` say little. The members share a trunk, so their spread understates the doubt; an optimised policy
 will find what they all miss. Not for judging people, nor as the only judge of truth. Other languages are scored,
 but were neither trained on nor measured.
 """
+
+
+def _how_context_is_read(manifest: Manifest) -> str:
+    if manifest.text.compares:
+        return (
+            "The context is compared with the answer, not read: of every token the heads know how long a run of "
+            "tokens it stands in that also stands in the context, and whether it stands in the sentence of the "
+            "context that is most like its own."
+        )
+    return "Where a context takes several windows, each head combines them as the table says."
 
 
 def _heads(manifest: Manifest) -> str:

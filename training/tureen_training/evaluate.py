@@ -26,7 +26,7 @@ import torch
 from tureen.contracts import ErrorInfo
 from tureen.errors import nearest
 from tureen_training import metrics, plots
-from tureen_training.data.records import Comparison, Example, Split
+from tureen_training.data.records import SPLIT_RULE, Comparison, Example, Split
 from tureen_training.evaluation import halueval, hh_rlhf, qa_feedback
 from tureen_training.evaluation.comparisons import Read, probabilities
 from tureen_training.evaluation.readings import Outcome
@@ -42,7 +42,6 @@ from tureen_training.evaluation.table import print_table
 from tureen_training.metrics import Figure
 
 SUITES = {"qa_feedback": qa_feedback, "hh_rlhf": hh_rlhf, "halueval": halueval}
-SPLIT_RULE = "tureen-split-1"
 """Named in the lineage of ingredients that were trained on one part of it."""
 
 

@@ -12,12 +12,11 @@ from tureen.errors import InvalidRequest
 from tureen.model.checkpoint import load, save
 from tureen.model.heads import RewardHeads
 from tureen.model.manifest import Manifest
-from tureen.model.reward_model import RewardModel, load_backbone
+from tureen.model.reward_model import RewardModel, load_backbone, width_of
 from tureen.text.encoding import TextEncoder
 from tureen_training.data.items import Item, encode
-from tureen_training.data.records import Example
+from tureen_training.data.records import SPLIT_RULE, Example
 from tureen_training.data.sets import focused
-from tureen_training.evaluate import SPLIT_RULE
 from tureen_training.objective import taught_by
 from tureen_training.runlog import progress
 
@@ -76,7 +75,7 @@ def starting_model(config: Config, base: Path) -> RewardModel:
     """
     if not config.start:
         backbone = load_backbone(base)
-        width = backbone.config.hidden_size
+        width = width_of(backbone, config.text)
         return RewardModel(backbone, RewardHeads.initialise(width, len(config.heads)))
     loaded = load(config.start)
     names = [head.name for head in loaded.manifest.heads]

@@ -53,15 +53,14 @@ LOGGED_STEPS = 100  # about so many points has the curve of a loss
 
 QA_HEADS = (
     HeadSpec(name="preference", granularity=Granularity.RESPONSE, weight=0.4),
-    HeadSpec(name="factuality", granularity=Granularity.SENTENCE, weight=0.25, combine="max"),
+    HeadSpec(name="factuality", granularity=Granularity.SENTENCE, weight=0.25),
     HeadSpec(name="relevance", granularity=Granularity.SUB_SENTENCE, weight=0.15),
     HeadSpec(name="completeness", granularity=Granularity.RESPONSE, weight=0.2),
 )
-"""Heads of grounded-qa. A sentence is supported if any window of the context supports it: factuality is the
-maximum over windows. The card says why the weights are what they are."""
+"""Heads of grounded-qa. The card says why the weights are what they are."""
 
 QA_TEXT = TextSpec(
-    template="pair",
+    template="evidence",
     max_input_tokens=512,
     max_windows=8,
     response_pooling="mean",

@@ -19,6 +19,7 @@ import torch
 from tureen.errors import nearest
 from tureen.model.checkpoint import load
 from tureen.model.directory import open_model
+from tureen.model.drift import reward_reference
 from tureen.model.manifest import LINEAR, HeadSpec, Method, ReferenceScore, write_manifest
 from tureen.model.reward_model import RewardModel
 from tureen.model.soup import make_soup, require_compatible
@@ -27,10 +28,11 @@ from tureen_training.card import write_card
 from tureen_training.connectivity import TOLERANCE, follow, require_connected, write
 from tureen_training.connectivity import as_record as as_connectivity_record
 from tureen_training.data.items import Item, Values, encode, run
-from tureen_training.data.records import Example, Split
+from tureen_training.data.qa_feedback import PREDICTIONS
+from tureen_training.data.records import SPLIT_RULE, Example, Split
 from tureen_training.data.sets import encode_all, feedback_examples, focused
 from tureen_training.evaluate import as_json, as_record
-from tureen_training.evaluation.qa_feedback import fit_scales, measure
+from tureen_training.evaluation.qa_feedback import fit_scales, measure, temperature_of
 from tureen_training.evaluation.readings import readings_of
 from tureen_training.evaluation.scorers import forward_of, pad_id_of
 from tureen_training.reference import REFERENCE_SAMPLES
@@ -38,7 +40,9 @@ from tureen_training.refit import features, refit
 from tureen_training.soup_search import greedy, search
 from tureen_training.soup_trials import trials
 
-CALIBRATION_SET = "QA-Feedback, validation part of split tureen-split-1: the four sampled answers of each question"
+CALIBRATION_SET = (
+    f"QA-Feedback, validation part of {SPLIT_RULE}: the four sampled answers of each question"
+)
 SELECTIONS = {"greedy": greedy, "searched": search}
 
 
@@ -56,8 +60,8 @@ class Config:
     force: make the soup although there is a barrier or no shared ancestor on record.
     trial_words: of the passages, those that bear most on the responses, while soups are tried: all would take
         several times as long. cache: directory of activations.
-    refit_penalty: of the ridge regression that fits the preference head anew on training questions (`refit`), on
-        `context_words` of their passages; none keeps the heads as they were trained.
+    refit_penalty: of the logistic regressions that fit the heads of whole answers anew on training questions
+        (`refit`); none keeps them as they were trained.
     commands: what is named in the card as the way to make it again.
     max_batch_tokens: of one forward pass. threads: of torch, 0 its own choice.
     """
@@ -76,7 +80,6 @@ class Config:
     trial_words: int = 80
     cache: str = "runs/cache"
     refit_penalty: float | None = None
-    context_words: int = 250
     commands: str = ""
     max_batch_tokens: int = 16384
     threads: int = 0
@@ -89,20 +92,27 @@ def main(config: Config) -> None:
     recipe, ingredients, coefficients, tried = chosen(config)
     make_soup(ingredients, coefficients, out, recipe, config.force, config.method)
     if config.refit_penalty is not None:
-        refit_preference(config, config.refit_penalty)
+        refit_answers(config, config.refit_penalty)
 
     # 1. Calibrate on the validation part: on questions it was trained on a head spreads wider than elsewhere.
     loaded = load(out)
     encoder = TextEncoder.from_directory(loaded.tokenizer_directory, loaded.manifest.text)
-    forward = forward_of(loaded.model, encoder)
 
-    def values_of(items: Sequence[Item]) -> list[list[Values]]:
+    def values_of(items: Sequence[Item], group: int = 0) -> list[list[Values]]:
+        forward = forward_of(loaded.model, encoder, group)
         return run(items, loaded.manifest.heads, forward, config.max_batch_tokens)
 
     validation = encode_all(
         feedback_examples(data, Split.VALIDATION), encoder, loaded.manifest.heads, "validation"
     )
-    heads, temperature = fit_scales(validation, values_of(validation), loaded.manifest.heads)
+    values = values_of(validation)
+    heads, temperature = fit_scales(validation, values, loaded.manifest.heads)
+    if config.refit_penalty is not None:
+        # Fitted heads of whole answers hold too few numbers to know a question by heart, and a temperature
+        # needs more comparisons than the validation part has.
+        training = encode_all(feedback_examples(data, Split.TRAIN), encoder, heads, "training")
+        temperature = temperature_of([*validation, *training], values + values_of(training), heads)
+    members = [values_of(validation, group) for group in range(1, loaded.manifest.groups)]
 
     # 2. Figures on test questions.
     test = encode_all(feedback_examples(data, Split.TEST), encoder, heads, "test")
@@ -118,6 +128,10 @@ def main(config: Config) -> None:
         calibration_set=CALIBRATION_SET,
         metrics={"split": "test", "figures": as_record(figures), **tried},
         reference=reference,
+        reward_reference=reward_reference(
+            rewards_of(validation, values, heads),
+            [rewards_of(validation, of_member, heads) for of_member in members] or None,
+        ),
         lineage={"stage": "soup", "commands": config.commands},
     )
     write_manifest(out, manifest)
@@ -169,15 +183,25 @@ def chosen(config: Config) -> tuple[str, list[str], list[float], dict[str, Any]]
     )
 
 
-def refit_preference(config: Config, penalty: float) -> None:
+def refit_answers(config: Config, penalty: float) -> None:
     loaded = load(config.out)
     assert isinstance(loaded.model, RewardModel)
     encoder = TextEncoder.from_directory(loaded.tokenizer_directory, loaded.manifest.text)
     examples = list(feedback_examples(Path(config.data), Split.TRAIN))
-    short = [focused(example, config.context_words) for example in examples]
-    items = encode_all(short, encoder, loaded.manifest.heads, "training")
+    items = encode_all(examples, encoder, loaded.manifest.heads, "training")
     states = features(loaded.model, items, pad_id_of(encoder), config.max_batch_tokens)
     refit(Path(config.out), states, examples, penalty)
+
+
+def rewards_of(
+    items: Sequence[Item], values: Sequence[Sequence[Values]], heads: Sequence[HeadSpec]
+) -> list[float]:
+    """Of every sampled answer, in their order."""
+    return [
+        reading.reward
+        for answers in readings_of(items, values, heads)
+        for reading in answers[:PREDICTIONS]
+    ]
 
 
 def reference_scores(

@@ -16,11 +16,10 @@ import torch
 from torch import Tensor
 
 from tureen.model.averaging import TaskVector, average, combine
-from tureen.model.base import resolve_base
 from tureen.model.checkpoint import load
 from tureen.model.heads import RewardHeads
 from tureen.model.manifest import LINEAR, HeadSpec, Manifest, Method
-from tureen.model.reward_model import RewardModel, load_backbone
+from tureen.model.reward_model import RewardModel, load_base
 from tureen.model.storage import BACKBONE, HEAD_BIAS, HEAD_WEIGHT
 from tureen.text.encoding import TextEncoder, Window
 from tureen_training.connectivity import Outcomes, State
@@ -168,7 +167,7 @@ def _checkpoint(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def _trunk_of_base(manifest: Manifest) -> dict[str, Tensor]:
     assert manifest.base is not None  # a soup of that method is not made without
-    trunk = load_backbone(resolve_base(manifest.base)).state_dict()
+    trunk = load_base(manifest).state_dict()
     return {BACKBONE + name: tensor for name, tensor in trunk.items()}
 
 

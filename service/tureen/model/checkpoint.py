@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from tureen.model import sequence_classifier
 from tureen.model.averaging import TaskVector, average, combine
-from tureen.model.base import resolve_base
 from tureen.model.directory import ModelDirectory, open_model
 from tureen.model.files import replacing, sha256_file
 from tureen.model.heads import RewardHeads
@@ -26,7 +25,7 @@ from tureen.model.manifest import (
     ModelError,
     write_manifest,
 )
-from tureen.model.reward_model import RewardModel, load_backbone
+from tureen.model.reward_model import RewardModel, load_backbone, load_base, width_of
 from tureen.model.sequence_classifier import SequenceClassifier
 from tureen.model.storage import (
     BACKBONE,
@@ -55,14 +54,14 @@ class LoadedModel:
 
 
 def load(
-    path: str | Path,
+    path: str | Path | ModelDirectory,
     device: str | torch.device = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> LoadedModel:
     """The model of a directory, in evaluation mode, every file verified.
 
     Args:
-        path: a model directory, or a third party's directory or hub id.
+        path: a model directory, or a third party's directory or hub id; or one that is open.
         dtype: of the backbone; the soup is formed in fp32 before, the heads stay fp32 after.
     Raises:
         ModelError: unknown format, wrong hash, damaged or missing file, unknown or misshapen tensor.
@@ -144,7 +143,7 @@ def _backbone_tensors(model: RewardModel, manifest: Manifest) -> dict[str, Tenso
         # clone: safetensors refuses tensors that share memory (tied weights)
         return {BACKBONE + name: tensor.clone().contiguous() for name, tensor in state.items()}
     assert manifest.base is not None  # the manifest sees to it
-    base = load_backbone(resolve_base(manifest.base)).state_dict()
+    base = load_base(manifest).state_dict()
     deltas: dict[str, Tensor] = {}
     for name, tensor in state.items():
         if name not in base or base[name].shape != tensor.shape:
@@ -170,8 +169,7 @@ def _form_soup(opened: ModelDirectory, dtype: torch.dtype) -> RewardModel:
     states = [StoredTensors(path, BACKBONE) for path in paths]
     if manifest.encoding == "delta":
         assert manifest.base is not None  # the manifest sees to it
-        base_directory = resolve_base(manifest.base)
-        backbone = load_backbone(base_directory)
+        backbone = load_base(manifest)
         parameters = backbone.state_dict()
         deltas = combine(manifest.method, states, manifest.coefficients)
         with torch.no_grad():
@@ -188,20 +186,19 @@ def _form_soup(opened: ModelDirectory, dtype: torch.dtype) -> RewardModel:
         if manifest.method == LINEAR:
             state = average(states, manifest.coefficients)
         else:
-            assert manifest.base is not None  # the manifest sees to it
-            base = load_backbone(resolve_base(manifest.base)).state_dict()
+            base = load_base(manifest).state_dict()
             vectors = [TaskVector(state, base) for state in states]
             changes = combine(manifest.method, vectors, manifest.coefficients)
             state = {
                 name: base[name] + changes[name] if name in changes else base[name] for name in base
             }
         backbone = load_backbone(directory, state=state, dtype=dtype)
-    return RewardModel(backbone, _heads(paths, manifest, backbone.config.hidden_size))
+    return RewardModel(backbone, _heads(paths, manifest, width_of(backbone, manifest.text)))
 
 
-def _heads(paths: list[Path], manifest: Manifest, hidden_size: int) -> RewardHeads:
+def _heads(paths: list[Path], manifest: Manifest, width: int) -> RewardHeads:
     weights, biases = [], []
-    expected = (len(manifest.heads), hidden_size)
+    expected = (len(manifest.heads), width)
     for path in paths:
         stored = StoredTensors(path)
         if HEAD_WEIGHT not in stored or HEAD_BIAS not in stored:

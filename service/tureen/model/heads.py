@@ -65,6 +65,11 @@ class RewardHeads(nn.Module):
         """G: 1 for a single checkpoint, 1 + M for a soup of M."""
         return self.weight.shape[0]
 
+    @property
+    def width(self) -> int:
+        """D: how many numbers about a unit they read."""
+        return self.weight.shape[2]
+
     def forward(self, units: Tensor) -> Tensor:
         """(…, D) pooled hidden states -> (…, G, H) values, fp32."""
         groups, heads, hidden_size = self.weight.shape

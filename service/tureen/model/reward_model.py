@@ -9,24 +9,36 @@ import contextlib
 import inspect
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 from transformers import MODEL_MAPPING, AutoConfig, PretrainedConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
+from tureen.model.base import resolve_base
 from tureen.model.heads import RewardHeads
-from tureen.model.manifest import ModelError
+from tureen.model.manifest import Manifest, ModelError
+from tureen.text.evidence import FEATURES, feature_table
+from tureen.text.template import TextSpec
+
+EVIDENCE_WIDTH: Final = FEATURES + 1
 
 
 class RewardModel(nn.Module):
-    """backbone: an encoder, or a decoder fed with padding on the right. heads: `RewardHeads`."""
+    """backbone: an encoder, or a decoder fed with padding on the right.
+
+    heads: `RewardHeads` as wide as the trunk; or wider by `EVIDENCE_WIDTH`, then they read the
+    evidence about a unit's tokens itself beside the hidden states (a wide and a deep part: Cheng et
+    al. 2016, arXiv:1606.07792).
+    """
 
     def __init__(self, backbone: PreTrainedModel, heads: RewardHeads) -> None:
         super().__init__()
         self.backbone = backbone
         self.heads = heads
+        self.evidence: Tensor
+        self.register_buffer("evidence", torch.from_numpy(feature_table()), persistent=False)
         self.config = backbone.config
         backbone.config.use_cache = False  # one pass over the row: a decoder's cache is only memory
         self._takes_token_types = takes_token_types(backbone, backbone.config)
@@ -46,19 +58,43 @@ class RewardModel(nn.Module):
 
         Args:
             input_ids: (B, T) int64. attention_mask: (B, T) int64, 1 where the token counts.
-            token_type_ids: (B, T) int64; unused by a backbone that has none.
+            token_type_ids: (B, T) int64; unused by a backbone that has none. Where the heads read
+                evidence those of `tureen.text.evidence`, and the backbone gets zeros.
             span_weights: (B, N, T) float32; rows add up to 1, or are 0 for a unit that is padding.
         Returns:
             (B, N, G, H) float32 raw values; group 0 is the soup.
         """
-        extra = {"token_type_ids": token_type_ids} if self._takes_token_types else {}
+        reads_evidence = self.heads.width > self.config.hidden_size
+        extra = {}
+        if self._takes_token_types:
+            types = torch.zeros_like(token_type_ids) if reads_evidence else token_type_ids
+            extra["token_type_ids"] = types
         hidden = self.backbone(
             input_ids=input_ids, attention_mask=attention_mask, **extra
         ).last_hidden_state  # (B, T, D)
         # Autocast, which training may be under, would make heads and pooling bf16.
         with torch.autocast(hidden.device.type, enabled=False):
-            units = torch.bmm(span_weights.float(), hidden.float())  # (B, N, D)
+            weights = span_weights.float()
+            units = torch.bmm(weights, hidden.float())  # (B, N, D)
+            if reads_evidence:
+                units = torch.cat([units, self._evidence(token_type_ids, weights)], dim=-1)
             return self.heads(units)
+
+    def _evidence(self, token_type_ids: Tensor, weights: Tensor) -> Tensor:
+        """Shares of the unit's tokens (see `feature_table`), and the logarithm of their number.
+
+        Shares are spread over a quarter of a unit, logarithms of lengths over a whole one; four
+        times the shares, all learn at one rate.
+
+        Args:
+            token_type_ids: (B, T). weights: (B, N, T).
+        Returns:
+            (B, N, EVIDENCE_WIDTH); 0 for a unit that is padding.
+        """
+        shares = torch.bmm(weights, self.evidence[token_type_ids])  # (B, N, FEATURES)
+        largest = weights.amax(dim=-1, keepdim=True)  # (B, N, 1), 1 / tokens of the unit
+        size = torch.where(largest > 0, -torch.log(largest.clamp(min=1e-9)), largest)
+        return torch.cat([4 * shares, size], dim=-1)
 
 
 def takes_token_types(model: nn.Module, config: PretrainedConfig) -> bool:
@@ -94,6 +130,17 @@ def load_backbone(
     if "add_pooling_layer" in inspect.signature(kind.__init__).parameters:
         options["add_pooling_layer"] = False
     return load_pretrained(kind, directory, config, state=state, dtype=dtype, **options)
+
+
+def load_base(manifest: Manifest) -> PreTrainedModel:
+    """The trunk that the ingredients of a model descend from, fp32."""
+    assert manifest.base is not None  # the manifest or the caller sees to it
+    return load_backbone(resolve_base(manifest.base))
+
+
+def width_of(backbone: PreTrainedModel, text: TextSpec) -> int:
+    """How many numbers about a unit the heads of such a model read."""
+    return backbone.config.hidden_size + (EVIDENCE_WIDTH if text.compares else 0)
 
 
 def load_config(directory: Path) -> PretrainedConfig:

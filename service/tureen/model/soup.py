@@ -43,7 +43,7 @@ from tureen.model.manifest import (
     Method,
     write_manifest,
 )
-from tureen.model.reward_model import load_backbone, load_config
+from tureen.model.reward_model import load_base, load_config
 from tureen.model.storage import (
     BACKBONE,
     HEAD_BIAS,
@@ -361,7 +361,7 @@ def _write_whole(model: ModelDirectory, delta: Path, out: Path) -> None:
     heads = StoredTensors(delta)
     tensors = {name: heads[name] for name in (HEAD_WEIGHT, HEAD_BIAS)}
     deltas = StoredTensors(delta, BACKBONE)
-    base = load_backbone(resolve_base(model.manifest.base)).state_dict()
+    base = load_base(model.manifest).state_dict()
     for name, tensor in base.items():
         changed = tensor + deltas[name].float() if name in deltas else tensor.clone()
         tensors[BACKBONE + name] = changed.contiguous()

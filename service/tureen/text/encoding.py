@@ -11,32 +11,25 @@ from bisect import bisect_left
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
-from itertools import chain, pairwise
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from tureen.contracts import Granularity, Sample, Truncate
 from tureen.errors import InputTooLong, InvalidRequest
-from tureen.text import template
+from tureen.text import evidence, template
 from tureen.text.layout import Layout, Tokens, private_backend, tokenize
-from tureen.text.segments import Span, segment
+from tureen.text.segments import Span
 from tureen.text.template import Rendered, TextSpec
+from tureen.text.units import Unit, tiles, units_of
 from tureen.text.validation import validate
 from tureen.text.windows import TooLong, WindowPlan, plan_windows
 from tureen.text.written import TokenIds, Transcript, Written
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-
-class Unit(NamedTuple):
-    """A piece of the response that heads of one granularity speak about; in characters."""
-
-    granularity: Granularity
-    start: int
-    end: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,9 +69,10 @@ class EncodedResponse:
 class _Row:
     """A response with its prompt and all of its context, before windows are cut from it.
 
-    prompt, context, response: token ranges of the row; the response is the last.
+    prompt, context, response: token ranges of the row.
     context_keys (C,), response_keys (R,): the character, of the context or of the response, that
     each of their tokens ends with; not descending.
+    unread: tokens of the context that were cut before it was compared.
     """
 
     input_ids: np.ndarray  # (T,)
@@ -88,10 +82,8 @@ class _Row:
     response: Span
     context_keys: np.ndarray
     response_keys: np.ndarray
-    doubled_bos: bool
-
-
-_FINER: Final = (Granularity.SENTENCE, Granularity.SUB_SENTENCE)
+    doubled_bos: bool = False
+    unread: int = 0
 
 
 class TextEncoder:
@@ -115,7 +107,7 @@ class TextEncoder:
         if spec.template == "chat" and not tokenizer.chat_template:
             raise ValueError(
                 "text.template is 'chat' but the tokenizer has no chat template; known are pair, "
-                "chat, plain; use 'plain', or give the tokenizer a template."
+                "evidence, chat, plain; use 'plain', or give the tokenizer a template."
             )
         self.tokenizer = tokenizer
         self.spec = spec
@@ -123,7 +115,7 @@ class TextEncoder:
         self._layout = (
             Layout.bare()
             if spec.template == "chat"
-            else Layout.of(tokenizer, self._backend, pair=spec.template == "pair")
+            else Layout.of(tokenizer, self._backend, pair=spec.of_two_texts)
         )
         self._written = Written(tokenizer, self._backend, spec)
 
@@ -159,7 +151,7 @@ class TextEncoder:
         else:
             validate(sample)
         attempts = self._attempts(sample, truncate)
-        rows = cache(lambda attempt: self._rows(attempts[attempt].sample()))
+        rows = cache(lambda attempt: self._rows(attempts[attempt].sample(), truncate))
         sentences = cache(lambda: template.context_sentences(sample, self.spec.template))
 
         def planned(attempt: int, index: int) -> WindowPlan | TooLong:
@@ -193,7 +185,9 @@ class TextEncoder:
             ]
         return [_Attempt(lambda: sample, truncate)]
 
-    def _rows(self, sample: Sample) -> list[_Row]:
+    def _rows(self, sample: Sample, truncate: Truncate) -> list[_Row]:
+        if self.spec.compares:
+            return self._evidence_rows(sample, truncate)
         if isinstance(sample, Transcript | TokenIds):
             text, tokens, layout = self._written.parts(sample)
             return [self._row(text, tokens, layout=layout)]
@@ -235,6 +229,55 @@ class TextEncoder:
             response_keys=keys,
             doubled_bos=text.doubled_bos,
         )
+
+    def _evidence_rows(self, sample: Sample, truncate: Truncate) -> list[_Row]:
+        """Rows of response and prompt, typed by what the context says of the response.
+
+        Raises:
+            InputTooLong: more context than max_windows windows hold, unless it may be cut.
+        """
+        prompt_text, context_text = template.render_evidence(sample)
+        prompt, context = (tokenize(self._backend, text) for text in (prompt_text, context_text))
+        limit = self.spec.max_windows * self.spec.max_input_tokens
+        unread = max(len(context.ids) - limit, 0)
+        if unread and truncate is not Truncate.CONTEXT:
+            raise InputTooLong(
+                f"context is {len(context.ids)} tokens; this model compares {limit} (max_windows * "
+                'max_input_tokens). Send less context, or truncate="context" to drop its end.',
+                field="context",
+                got=len(context.ids),
+                limit=limit,
+            )
+        starts = template.context_sentences(sample, "evidence")
+        responses = [tokenize(self._backend, response) for response in sample.responses]
+        types = evidence.token_types(
+            context.ids[:limit],
+            np.searchsorted(starts, context.keys[:limit], side="right") - 1,
+            [tokens.ids for tokens in responses],
+            [
+                [tokens for _, tokens in tiles(response, encoded.keys, Granularity.SENTENCE)]
+                for response, encoded in zip(sample.responses, responses, strict=True)
+            ],
+        )
+        rows = []
+        for tokens, kinds in zip(responses, types, strict=True):
+            joined = self._layout.join(tokens, prompt)
+            response = Span(0, len(tokens.ids)).shifted(joined.first)
+            type_ids = np.zeros_like(joined.token_type_ids)
+            type_ids[response.start : response.end] = kinds
+            rows.append(
+                _Row(
+                    joined.input_ids,
+                    type_ids,
+                    prompt=Span(0, len(prompt.ids)).shifted(joined.second),
+                    context=Span(response.end, response.end),
+                    response=response,
+                    context_keys=np.empty(0, np.int32),
+                    response_keys=tokens.keys,
+                    unread=unread,
+                )
+            )
+        return rows
 
     def _plan(
         self, row: _Row, sentences: Callable[[], list[int]], truncate: Truncate
@@ -308,9 +351,9 @@ def _encoded(
     dropped: int,
     spec: TextSpec,
 ) -> EncodedResponse:
-    units, ranges = _units(response, row.response_keys, granularities)
+    units, ranges = units_of(response, row.response_keys, granularities)
     windows = tuple(_window(row, planned.prompt_cut, part, ranges, spec) for part in planned.slices)
-    unread = len(row.context_keys) - planned.slices[-1][1]
+    unread = row.unread + len(row.context_keys) - planned.slices[-1][1]
     return EncodedResponse(
         windows=windows,
         units=units,
@@ -333,7 +376,8 @@ def _window(
         ]
     )
     input_ids = _without(row.input_ids, removed)
-    response_start = row.response.start - sum(end - start for start, end in removed)
+    before = [(start, end) for start, end in removed if end <= row.response.start]
+    response_start = row.response.start - sum(end - start for start, end in before)
     spans = ranges + response_start
     if spec.unit_pooling == "last":
         spans[1:, 0] = spans[1:, 1] - 1
@@ -348,28 +392,3 @@ def _without(array: np.ndarray, removed: Sequence[tuple[int, int]]) -> np.ndarra
     """`array` without the ranges `removed`, which are ascending and disjoint."""
     edges = np.array([0, *chain.from_iterable(removed), len(array)])
     return np.concatenate([array[start:end] for start, end in edges.reshape(-1, 2)])
-
-
-def _units(
-    response: str, keys: np.ndarray, granularities: Collection[Granularity]
-) -> tuple[tuple[Unit, ...], np.ndarray]:
-    """The N units of a response that own tokens, and which tokens (N, 2) int32 of the response.
-
-    keys: (R,) the character that each token ends with, not descending; one that reaches over an
-    edge of the response belongs to the unit at that edge.
-    """
-    units = [Unit(Granularity.RESPONSE, 0, len(response))]
-    ranges = [(0, len(keys))]
-    for granularity in (finer for finer in _FINER if finer in granularities):
-        starts = [span.start for span in segment(response, granularity)[1:]]
-        edges = [(0, 0)]  # (character, token)
-        for edge in zip(starts, np.searchsorted(keys, starts).tolist(), strict=True):
-            if len(edges) > 1 and edge[1] == edges[-1][1]:
-                edges.pop()  # nothing between the two: it joins what is before
-            if edges[-1][1] < edge[1] < len(keys):
-                edges.append(edge)
-        edges.append((len(response), len(keys)))
-        for (start, first), (end, last) in pairwise(edges):
-            units.append(Unit(granularity, start, end))
-            ranges.append((first, last))
-    return tuple(units), np.array(ranges, dtype=np.int32)

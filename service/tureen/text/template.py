@@ -1,11 +1,13 @@
 """How a sample becomes text: the only place that knows separators.
 
 pair (encoders): first text = prompt, newline, context; second text = the response.
+evidence (encoders): first text = the response, second text = the prompt. The context is compared
+    with the response, not read: see `tureen.text.evidence`.
 plain (decoders without a chat template): prompt, newline, context, newline, response.
 chat (decoders with one): the tokenizer's own template; the passages stand before the prompt in the
     last user turn, blank lines between them.
 
-In pair and plain, messages become lines "role: content". Passages are stripped and blank ones left
+In all but chat, messages become lines "role: content". Passages are stripped and blank ones left
 out (they hold no evidence); prompt and response are never stripped by us.
 """
 
@@ -22,11 +24,16 @@ from tureen.text.segments import SEGMENTER, Span, segment
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-Template = Literal["pair", "chat", "plain"]
+Template = Literal["pair", "evidence", "chat", "plain"]
 ResponsePooling = Literal["first", "mean", "last"]
 UnitPooling = Literal["mean", "last"]
 
-_SEPARATOR: Final[dict[Template, str]] = {"pair": "\n", "plain": "\n", "chat": "\n\n"}
+_SEPARATOR: Final[dict[Template, str]] = {
+    "pair": "\n",
+    "evidence": "\n",
+    "plain": "\n",
+    "chat": "\n\n",
+}
 _PIECE_CHARACTERS: Final = 8192  # of a passage, cut into sentences at a time
 
 
@@ -35,7 +42,9 @@ class TextSpec:
     """How a model reads text; part of its manifest, under "text".
 
     max_input_tokens: of one window, special tokens included.
-    max_windows: over the context; 1 means that the context must fit beside prompt and response.
+    max_windows: over the context; 1 means that the context must fit beside prompt and response. Of
+        the template evidence, whose rows have no context in them, that many windows full of tokens
+        are compared.
     response_pooling: what a RESPONSE unit pools: the first token of the row (CLS), the tokens of
         the response, or the last token of the row whatever it is (such as the end of turn that a
         template appends), where transformers' AutoModelForSequenceClassification reads a decoder.
@@ -72,6 +81,16 @@ class TextSpec:
                 f"{SEGMENTER!r} and units of another rule would shift every reward; install the "
                 "version of tureen that made the model, or train its heads again."
             )
+
+    @property
+    def of_two_texts(self) -> bool:
+        """Whether prompt and response are two texts, with what the tokenizer puts between them."""
+        return self.template in ("pair", "evidence")
+
+    @property
+    def compares(self) -> bool:
+        """Whether the context is compared with the response, and the heads read the outcome."""
+        return self.template == "evidence"
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +161,11 @@ def render_first(sample: Sample) -> Rendered:
     text = prompt + _SEPARATOR["pair"] + context if context else prompt
     end = len(text)
     return Rendered(text, Span(0, len(prompt)), Span(end - len(context), end), Span(end, end))
+
+
+def render_evidence(sample: Sample) -> tuple[str, str]:
+    """The prompt, and the context that responses are compared with."""
+    return _prompt(sample), _context(sample, "evidence")
 
 
 def render_plain(sample: Sample) -> list[Rendered]:

@@ -90,7 +90,7 @@ class Written:
             self._check_ids(sample.ids, granularities)
             return sample
         validate_texts(sample)
-        if self._spec.template != "pair":
+        if not self._spec.of_two_texts:
             return sample
         prompt = _bare_prompt(sample.prompt or "")
         response = without_ending(sample.responses[0])
@@ -103,7 +103,7 @@ class Written:
         return bare
 
     def _check_ids(self, ids: tuple[int, ...], granularities: Collection[Granularity]) -> None:
-        if self._spec.template == "pair" or self._spec.response_pooling == "mean":
+        if self._spec.of_two_texts or self._spec.response_pooling == "mean":
             raise InvalidRequest(
                 "token ids were sent; this model reads prompt and response apart, which ids do not "
                 "tell; send text."

@@ -92,8 +92,9 @@ def coverage(item: Feedback) -> Comparisons:
 def feedback_example(item: Feedback) -> Example:
     """The four sampled answers and, unless the annotator changed nothing, the correction of the first.
 
-    The correction is preferred to the first answer and its units are clean. It is the more complete one only
-    where the annotator named missing information.
+    The correction is preferred to the first answer. It is the more complete one only where the annotator named
+    missing information. Nobody marked it: all of its units would be clean, and a person's style would be what
+    clean is.
     """
     corrected = item.corrected.strip()
     changed = bool(corrected) and corrected.split() != item.predictions[0].split()
@@ -116,7 +117,7 @@ def feedback_example(item: Feedback) -> Example:
             Comparison.COVERAGE: covered.ties,
         },
         spans={
-            head: (labels, None, None, None, *([SpanLabels()] if changed else []))
+            head: (labels, None, None, None, *([None] if changed else []))
             for head, labels in span_labels(item).items()
         },
     )

@@ -84,7 +84,7 @@ class Source:
                 accept=(self.name,) if self.accept else (),
             )
         for example in examples:
-            yield only_for(example, self.heads) if self.heads else example
+            yield without_silent(only_for(example, self.heads)) if self.heads else example
 
     def validation(self, data: Path) -> Iterator[Example]:
         """What training is watched on."""
@@ -123,6 +123,44 @@ def only_for(example: Example, heads: Collection[str]) -> Example:
         spans={head: labels for head, labels in example.spans.items() if head in heads},
         verdicts={head: verdicts for head, verdicts in example.verdicts.items() if head in heads},
         ratings={head: ratings for head, ratings in example.ratings.items() if head in heads},
+    )
+
+
+def without_silent(example: Example) -> Example:
+    """The same example without the responses that it says nothing of: they teach nothing and cost a forward pass."""
+    compared = [index for pairs in example.pairs.values() for p in pairs for index in p[:2]]
+    tied = [index for ties in example.ties.values() for tie in ties for index in tie[:2]]
+    rated = [rating.response for ratings in example.ratings.values() for rating in ratings]
+    labelled = [
+        index
+        for by_head in (example.spans, example.verdicts)
+        for labels in by_head.values()
+        for index, label in enumerate(labels)
+        if label is not None
+    ]
+    kept = sorted({*compared, *tied, *rated, *labelled})
+    if not kept:
+        return example
+    place = {old: new for new, old in enumerate(kept)}
+    return replace(
+        example,
+        responses=tuple(example.responses[i] for i in kept),
+        pairs={
+            kind: tuple(
+                p._replace(chosen=place[p.chosen], rejected=place[p.rejected]) for p in pairs
+            )
+            for kind, pairs in example.pairs.items()
+        },
+        ties={
+            kind: tuple(t._replace(first=place[t.first], second=place[t.second]) for t in ties)
+            for kind, ties in example.ties.items()
+        },
+        spans={head: tuple(labels[i] for i in kept) for head, labels in example.spans.items()},
+        verdicts={head: tuple(said[i] for i in kept) for head, said in example.verdicts.items()},
+        ratings={
+            head: tuple(mark._replace(response=place[mark.response]) for mark in marks)
+            for head, marks in example.ratings.items()
+        },
     )
 
 

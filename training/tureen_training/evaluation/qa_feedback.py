@@ -137,8 +137,15 @@ def fit_scales(
             )
         )
     # The rewards are those of the new calibration.
-    deltas = [margins(one, Comparison.PREFERENCE, reward) for one in _read(items, values, fitted)]
-    return tuple(fitted), calibration.fit_temperature(np.concatenate(deltas))
+    return tuple(fitted), temperature_of(items, values, fitted)
+
+
+def temperature_of(
+    items: Sequence[Item], values: Sequence[Sequence[Values]], heads: Sequence[HeadSpec]
+) -> float:
+    """The temperature of win probabilities that fits the human comparisons of these questions."""
+    deltas = [margins(one, Comparison.PREFERENCE, reward) for one in _read(items, values, heads)]
+    return calibration.fit_temperature(np.concatenate(deltas))
 
 
 def _read(
