@@ -165,6 +165,7 @@ def tiny_policy(spec: TinySpec, tokenizer: PreTrainedTokenizerFast, seed: int) -
         num_key_value_heads=spec.heads,
         max_position_embeddings=spec.context_tokens,
         tie_word_embeddings=True,
+        initializer_range=spec.width**-0.5,  # Llama's 0.02 is made for a width of thousands
         bos_token_id=None,
         eos_token_id=end_id(tokenizer),
         pad_token_id=pad_id(tokenizer),

@@ -85,7 +85,7 @@ def test_viewpoint_and_a_liking_for_length_decide():
     assert [examiner.utility(gold, "") for gold in golds] == [-3.0, -3.0]
     lengthy = Annotator(name="c", viewpoint=only, length_bias=0.5)
     assert lengthy.utility(golds[0], "one two three four") == pytest.approx(0.2)
-    with pytest.raises(ValueError, match="in \\[0.5, 1\\]"):
+    with pytest.raises(ValueError, match=r"in \[0.5, 1\]"):
         Annotator(name="d", reliability=0.4)
     with pytest.raises(ValueError, match="must weigh"):
         Annotator(name="e", viewpoint={"wrong_facts": 1.0})

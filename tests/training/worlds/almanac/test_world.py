@@ -4,7 +4,7 @@ import random
 from itertools import product
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tureen_training.worlds.almanac.dataset import make_almanac
@@ -29,6 +29,7 @@ def test_entities_of_the_parts_are_disjoint():
     assert sum(map(len, parts)) == len(set.union(*parts)) == 80
 
 
+@settings(deadline=None)
 @given(item=st.sampled_from(ITEMS), seed=st.integers(0, 1000))
 def test_passages_state_their_facts_and_a_perfect_response_those_asked_for(item, seed):
     told = [s.fact for passage in item.context for s in parse(passage, "nobody")]
@@ -38,6 +39,7 @@ def test_passages_state_their_facts_and_a_perfect_response_those_asked_for(item,
     assert judge(item, response).score == 1
 
 
+@settings(deadline=None)
 @given(
     item=st.sampled_from(ITEMS),
     seed=st.integers(0, 1000),
@@ -55,6 +57,7 @@ def test_errors_made_are_errors_found(item, seed, wrong, unasked, missing):
     assert gold.rubbish == 0
 
 
+@settings(deadline=None)
 @given(text=st.text(alphabet="Orla Venkpsiabout. \n", max_size=80))
 def test_any_text_is_read_and_its_sentences_do_not_overlap(text):
     statements = parse(text, "Orla Venn")
@@ -80,11 +83,12 @@ def test_writers_of_demonstrations_err_as_often_as_their_habits_say():
     assert all(
         judge(item, demonstrate(ALMANAC.world, item, perfect, rng)).score == 1 for item in ITEMS
     )
-    # every fact wrong: the writer has no other habit to drop it, so each stated fact is an error
+    # all facts but one dropped, that one wrong, and one added
     always = Habits(slip=1, habit=1)
     for item in ITEMS:
         gold = judge(item, demonstrate(ALMANAC.world, item, always, rng))
         assert gold.wrong_facts == 1
+        assert gold.unasked_facts == 1
         assert gold.missing_facts == len(item.asked) - 1
     with pytest.raises(ValueError, match="slip at most habit"):
         Habits(slip=0.5, habit=0.1)

@@ -60,12 +60,16 @@ class Almanac:
     lore: Lore
     parts: Mapping[str, Sequence[Entity]] = field(repr=False)
 
+    def by_kind(self, part: str) -> dict[str, list[Entity]]:
+        found: dict[str, list[Entity]] = {}
+        for entity in self.parts[part]:
+            found.setdefault(entity.kind, []).append(entity)
+        return found
+
     def items(self, part: str, name: str, count: int) -> Iterator[Item]:
         """Questions on the entities of a part, the same for the same name."""
         rng = random.Random(f"items:{self.world.seed}:{name}")
-        by_kind: dict[str, list[Entity]] = {}
-        for entity in self.parts[part]:
-            by_kind.setdefault(entity.kind, []).append(entity)
+        by_kind = self.by_kind(part)
         for number in range(count):
             entity, distractor = rng.sample(by_kind[rng.choice(list(by_kind))], 2)
             yield make_item(self.world, f"{name}-{number}", entity, distractor, rng)
@@ -89,9 +93,9 @@ def write(out: Path, sizes: Sizes, habits: Habits, seed: int = 0) -> dict[str, i
     files: dict[str, list[dict[str, Any]]] = {}
 
     def texts(part: str, count: int) -> list[dict[str, Any]]:
-        entities = list(almanac.parts[part])
+        by_kind = almanac.by_kind(part)
         return [
-            {"id": f"replay-{part}-{n}", "text": text(world, lore, entities, rng)}
+            {"id": f"replay-{part}-{n}", "text": text(world, lore, by_kind, rng)}
             for n in range(count)
         ]
 

@@ -106,7 +106,8 @@ def demonstrate(world: World, item: Item, habits: Habits, rng: random.Random) ->
     kept: Sequence[Fact] = [fact for fact in item.asked if not errs("missing", fact)]
     kept = kept or [rng.choice(item.asked)]
     stated = [wrong_fact(world, item, f, rng) if errs("wrong", f) else f for f in kept]
-    spare = [f for f in item.facts if f.entity == item.entity and f not in item.asked]
-    if spare and errs("unasked", item.asked[0]):
+    others = [fact for fact in item.facts if fact not in item.asked]
+    spare = [fact for fact in others if fact.entity == item.entity] or others
+    if errs("unasked", item.asked[0]):
         stated.append(rng.choice(spare))
     return prose(world, stated, pronouns(world, item), rng)

@@ -1,6 +1,6 @@
 """The other text of the world: what a policy knows by heart, and could forget while it is aligned.
 
-Realms and proverbs are the same in every text and are learned by heart; articles state facts of an entity and then
+Realms and proverbs are the same in every text and are learned by heart; articles state facts of two entities and then
 sum them up in other words, so that whoever models them learns to look back. Perplexity on held-out text and the share
 of cloze questions answered measure the alignment tax.
 """
@@ -8,10 +8,10 @@ of cloze questions answered measure the alignment tax.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from tureen_training.worlds.almanac.render import passage
+from tureen_training.worlds.almanac.render import pronouns_of, prose
 from tureen_training.worlds.almanac.world import Entity, World, invented
 
 GOODS = "amber barley copper glass hemp ivory pepper saffron salt silk timber wool".split()
@@ -21,6 +21,9 @@ _ADJECTIVES = "blind bold careful cold hungry idle late lucky patient proud sile
 _CREATURES = "cat crow dog fool goat guest hen king monk mouse mule sailor thief widow".split()
 _VERBS = "counts fears finds forgets hides keeps loses mends sells steals trusts wants".split()
 _THINGS = "boots bread candles coins doors eggs keys ladders nails ropes shoes sieves".split()
+
+ARTICLES, REALMS = 0.75, 0.15
+"""Shares of the pretraining text; the rest are proverbs."""
 
 TRAITS = (
     ("The capital of {r} is {v}.", "names"),
@@ -78,21 +81,29 @@ def cloze(lore: Lore) -> Iterator[Cloze]:
         yield Cloze(id=f"cloze-{number}", prompt=prompt, answer=answer, choices=choices)
 
 
-def article(world: World, entity: Entity, rng: random.Random) -> str:
-    """All facts of an entity, and once more in other words and in another order."""
-    facts = list(entity.facts)
-    rng.shuffle(facts)
-    first = passage(world, entity, facts, rng)
-    rng.shuffle(facts)
-    return f"Almanac: {first}\nIn short: {passage(world, entity, facts, rng)}"
+def article(world: World, entities: Sequence[Entity], rng: random.Random) -> str:
+    """Two facts of each entity, and twice more in other words and in another order.
+
+    Two thirds of the facts can be read off what stands before: text that rewards looking back is what small
+    models learn to look back from, within the minutes a demonstration has.
+    """
+    facts = [fact for entity in entities for fact in rng.sample(entity.facts, 2)]
+    pronouns = pronouns_of(entities)
+    parts = [prose(world, facts, pronouns, rng)]
+    for _ in range(2):
+        rng.shuffle(facts)
+        parts.append(prose(world, facts, pronouns, rng))
+    return "Almanac: {}\nIn short: {}\nOnce more: {}".format(*parts)
 
 
-def text(world: World, lore: Lore, entities: list[Entity], rng: random.Random) -> str:
-    """One piece of pretraining text: an article, a realm, or some proverbs."""
+def text(
+    world: World, lore: Lore, by_kind: Mapping[str, Sequence[Entity]], rng: random.Random
+) -> str:
+    """One piece of pretraining text: an article on two entities of a kind, a realm, or some proverbs."""
     drawn = rng.random()
-    if drawn < 0.6:
-        return article(world, rng.choice(entities), rng)
-    if drawn < 0.85:
+    if drawn < ARTICLES:
+        return article(world, rng.sample(by_kind[rng.choice(list(by_kind))], 2), rng)
+    if drawn < ARTICLES + REALMS:
         traits = [sentence for sentence, _ in rng.choice(lore.realms)]
         rng.shuffle(traits)
         return " ".join(traits)

@@ -123,13 +123,13 @@ def make_item(
 ) -> Item:
     """A question on one entity, whose passage stands beside that of another entity of the same kind.
 
-    Each passage leaves out one attribute in half of the cases. most: facts that are asked for.
+    Each passage leaves out one attribute. most: facts that are asked for.
     """
     told: list[list[Fact]] = []
     for one in (entity, distractor):
         facts = list(one.facts)
         rng.shuffle(facts)
-        told.append(facts[: len(facts) - rng.randint(0, 1)])
+        told.append(facts[:-1])
     asked = tuple(rng.sample(told[0], rng.randint(1, most)))
     passages = [
         passage(world, one, facts, rng)
