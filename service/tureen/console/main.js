@@ -57,6 +57,7 @@ function offerToGo(field) {
   const go = make("button", { type: "button" }, `Go to ${field.labels[0].firstChild.textContent.trim()}`);
   go.addEventListener("click", () => field.focus());
   byId("error").firstChild.append(go);
+  go.scrollIntoView({ block: "nearest" });
 }
 
 function bringIntoView(section) {

@@ -60,7 +60,7 @@ const told = (piece) => piece.shares.map(([head, share]) => `${head} ${signed(sh
 /** The segment that costs most, in words. */
 export function mostToBlame(response, segments) {
   const worst = segments.reduce((found, one) => (!found || one.reward < found.reward ? one : found), null);
-  if (!worst || worst.reward >= 0) return make("p", { class: "blame none" }, "No segment lowers the reward.");
+  if (!worst || worst.reward >= 0) return make("p", { class: "blame none" }, "No part of the text is to blame.");
   const text = Array.from(response).slice(worst.start, worst.end).join("").trim();
   return make("p", { class: "blame" }, `Most to blame: “${text}”, ${worst.head} ${signed(worst.reward)}`);
 }
