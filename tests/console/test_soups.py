@@ -107,8 +107,8 @@ def test_soups_are_listed_activated_and_rolled_back(page: Page, administration: 
     expect(page.locator("#soups .history li")).to_contain_text("create sha256:bbbb")
     expect(page.locator("#soups .history li")).to_contain_text("by ann")
     shadow.get_by_role("button", name="Activate").click()
-    expect(card(page, "weighted:2").locator(".rank")).to_have_text("active")
     expect(page.locator("#soups-notice")).to_have_text("Done: activate.")
+    expect(card(page, "weighted:2").locator(".rank")).to_have_text("active")
     card(page, "weighted:2").get_by_role("button", name="Roll back").click()
     expect(page.locator("#soups-notice")).to_have_text("Done: roll back.")
     posted = [one for one in administration.asked if one.startswith("POST")]
