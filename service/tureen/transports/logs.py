@@ -6,6 +6,7 @@ import dataclasses
 import logging
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -28,13 +29,17 @@ def configure(config: Config) -> None:
 
 
 def say(*lines: str) -> None:
-    """What a person at the terminal reads, as it is; where the log is JSON, lines of it."""
+    """What a person at the terminal reads, as it is; where the log is JSON, lines of it.
+
+    A log that cannot be written, on a full disk say, is no reason not to score, nor not to drain.
+    """
     as_json = any(isinstance(one.formatter, JsonFormatter) for one in logging.getLogger().handlers)
     for line in lines:
         if as_json:
             log.info(line)
         else:
-            print(line, file=sys.stderr, flush=True)  # noqa: T201
+            with suppress(OSError):
+                print(line, file=sys.stderr, flush=True)  # noqa: T201
 
 
 def log_request(
