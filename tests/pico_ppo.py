@@ -67,6 +67,10 @@ def write(path: Path, records: Sequence[dict[str, Any]]) -> None:
     path.write_text("".join(json.dumps(record) + "\n" for record in records))
 
 
+def read(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
 def config(root: Path, name: str, **changes: Any) -> Config:
     """Of a short run under `root`."""
     defaults: dict[str, Any] = {
@@ -89,8 +93,7 @@ def config(root: Path, name: str, **changes: Any) -> Config:
 
 def events(root: Path, name: str) -> list[dict[str, Any]]:
     """What the run logged, without the times."""
-    lines = (root / f"{name}.run" / "metrics.jsonl").read_text().splitlines()
-    records = [json.loads(line) for line in lines]
+    records = read(root / f"{name}.run" / "metrics.jsonl")
     return [{k: v for k, v in record.items() if k not in UNSTEADY} for record in records]
 
 
