@@ -30,7 +30,7 @@ from tureen.model import checkpoint
 from tureen.model.files import sha256_file
 from tureen.model.heads import RewardHeads
 from tureen.model.manifest import BaseRef, Encoding, HeadSpec, Manifest
-from tureen.model.reward_model import RewardModel, load_backbone
+from tureen.model.reward_model import RewardModel, load_backbone, width_of
 from tureen.text.template import TextSpec
 
 HIDDEN = 32
@@ -85,7 +85,7 @@ def bert_reward(
     with _seeded(seed):
         backbone = BertModel(_bert_config(tokenizer), add_pooling_layer=False)
         _spread(backbone)
-        model = RewardModel(backbone, _heads(len(heads)))
+        model = RewardModel(backbone, _heads(len(heads), width_of(backbone, text)))
     manifest = Manifest(
         model_id=directory.name,
         text=text,
@@ -104,7 +104,8 @@ def bert_members(
     members = []
     for i in range(n):
         with _seeded(1000 * (seed + 1) + i):
-            model = RewardModel(load_backbone(Path(base.repo)), _heads(len(HEADS)))
+            backbone = load_backbone(Path(base.repo))
+            model = RewardModel(backbone, _heads(len(HEADS), width_of(backbone, PAIR)))
             _nudge(model.backbone)
         manifest = Manifest(
             model_id=f"member-{i}",
@@ -220,8 +221,8 @@ def _nudge(model: nn.Module) -> None:
             parameter.add_(torch.randn_like(parameter), alpha=0.02)
 
 
-def _heads(count: int) -> RewardHeads:
-    return RewardHeads(torch.randn(1, count, HIDDEN) / HIDDEN**0.5, torch.randn(1, count) / 10)
+def _heads(count: int, width: int = HIDDEN) -> RewardHeads:
+    return RewardHeads(torch.randn(1, count, width) / width**0.5, torch.randn(1, count) / 10)
 
 
 def _save(

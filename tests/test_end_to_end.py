@@ -7,7 +7,6 @@ from tureen import RewardClient, Sample, Score
 from tureen.client import GrpcRewardClient
 
 NUMBERS = 1e-5  # fp32 on one machine: what may differ between doors, and in sums
-ONE_WINDOW = 512  # tokens of the default model
 
 OWN = [
     Sample(
@@ -122,17 +121,13 @@ def test_segments_of_a_head_tile_the_response(scored):
 
 
 def test_members_spread_around_the_soup(scored):
-    """A uniform soup of linear heads on one trunk is the mean of its members.
-
-    Over several windows factuality takes the greatest value, which is not linear.
-    """
+    """A uniform soup of linear heads on one trunk is the mean of its members."""
     for _, scores in scored["http"]:
         for score in scores:
             mean = sum(score.members) / len(score.members)
             variance = sum((member - mean) ** 2 for member in score.members) / len(score.members)
             assert score.uncertainty.members == len(score.members) >= 3
-            if score.tokens <= ONE_WINDOW:
-                assert score.reward == pytest.approx(mean, abs=NUMBERS)
+            assert score.reward == pytest.approx(mean, abs=NUMBERS)
             assert score.uncertainty.std == pytest.approx(variance**0.5, abs=NUMBERS)
             assert score.uncertainty.low == min(score.members)
             assert score.uncertainty.high == max(score.members)

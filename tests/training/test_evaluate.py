@@ -46,7 +46,7 @@ def members(tmp_path_factory) -> Path:
     manifest = root / "member-0" / "tureen.json"
     written = json.loads(manifest.read_text())
     written["ingredients"][0]["lineage"] = {
-        "data": "qa_feedback, training part of split tureen-split-1"
+        "data": "qa_feedback, training part of split tureen-split-2"
     }
     manifest.write_text(json.dumps(written))
     return root

@@ -89,7 +89,7 @@ def test_the_log_tells_the_run(made: Path):
 def test_the_ingredient_says_how_it_came_to_be(made: Path):
     manifest = read_manifest(made / "warm")
     assert manifest.lineage["start"] == str(made / "first")
-    assert "qa_feedback (train part of tureen-split-1)" in manifest.lineage["data"]
+    assert "qa_feedback (train part of tureen-split-2)" in manifest.lineage["data"]
     assert manifest.lineage["trained_layers"] == "1"
     assert "QA-Feedback (Wu et al. 2023): Apache-2.0" in manifest.data_licences
 

@@ -87,7 +87,7 @@ def test_a_soup_tried_is_the_soup_that_is_loaded(root: Path, tmp_path: Path, met
             for head in made.heads:
                 # (base + delta) − base is not the fp16 delta to the last bit, and ties ranks by magnitude
                 torch.testing.assert_close(
-                    a.by_head[head.name], b.by_head[head.name], rtol=0, atol=1e-3
+                    a.by_head[head.name], b.by_head[head.name], rtol=0, atol=2e-3
                 )
 
 
@@ -124,7 +124,7 @@ def test_only_what_differs_is_kept_and_frozen_layers_run_once(root: Path, tmp_pa
 
 
 def test_outcomes_by_hand(root: Path):
-    """Four answers and the correction valued 4, 3, 2, 1, 0 by one head, their units 1, 2, … by another."""
+    """Four answers and the correction valued 4, 3, 2, 1, 0 by one head, their units −1, −2, … by another."""
     with opened(root) as tried:
         item = tried.items[0]
         zeros = tried.values_of(tried.soup_of([0.5, 0.5]))[0]
@@ -132,7 +132,7 @@ def test_outcomes_by_hand(root: Path):
         answer._replace(
             by_head={
                 "preference": torch.tensor([4.0 - k]),
-                "factuality": torch.arange(len(answer.by_head["factuality"])) + 1.0,
+                "relevance": -torch.arange(len(answer.by_head["relevance"])) - 1.0,
             }
         )
         for k, answer in enumerate(zeros)
@@ -140,9 +140,8 @@ def test_outcomes_by_hand(root: Path):
     # human comparisons of (1,2) (1,3) (1,4) (2,3) (2,4) (3,4): second, first, second, first, tie, second;
     # the earlier has more, which is right in 2 of the 5 decided; and the correction should beat the first
     assert outcomes_of("preference", [item], [answers]) == Same(wins=2.0, counts=6.0)
-    # the first answer has an error in its first sentence, its second has a relevance error alone: masked.
-    # the correction is clean, both sentences, 1 and 2: over the error's 1 a tie and a win
-    assert outcomes_of("factuality", [item], [answers]) == Same(wins=1.5, counts=2.0)
+    # of the first answer the first unit is clean and the second an error; nobody marked the others
+    assert outcomes_of("relevance", [item], [answers]) == Same(wins=1.0, counts=1.0)
 
 
 @dataclasses.dataclass

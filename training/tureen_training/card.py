@@ -83,9 +83,9 @@ question, passages and an answer it says how good the answer is, which sentence 
 reward = Σ weight · (value − mean) / std. `error below`: a unit of a lower value is called an error in the figures;
 without one, below the mean. Higher is better in every head. {_how_context_is_read(manifest)}
 
-The weights: preference is what people said outright, so it counts most; factuality and completeness are measured more reliably than preference
-and guard the two ways an answer goes wrong; relevance counts least, because a sentence too many does less harm
-than a wrong or a missing one. Give other `weights` in a request to re-weight.
+The weights: preference is what people said outright, so it counts most; factuality and completeness are measured
+more reliably than preference and guard the two ways an answer goes wrong; relevance counts least, because a
+sentence too many does less harm than a wrong or a missing one. Give other `weights` in a request to re-weight.
 
 ## Figures
 

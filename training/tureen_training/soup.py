@@ -19,7 +19,7 @@ import torch
 from tureen.errors import nearest
 from tureen.model.checkpoint import load
 from tureen.model.directory import open_model
-from tureen.model.drift import reward_reference
+from tureen.model.drift import BINS, reward_reference
 from tureen.model.manifest import LINEAR, HeadSpec, Method, ReferenceScore, write_manifest
 from tureen.model.reward_model import RewardModel
 from tureen.model.soup import make_soup, require_compatible
@@ -112,6 +112,7 @@ def main(config: Config) -> None:
         # needs more comparisons than the validation part has.
         training = encode_all(feedback_examples(data, Split.TRAIN), encoder, heads, "training")
         temperature = temperature_of([*validation, *training], values + values_of(training), heads)
+    rewards = rewards_of(validation, values, heads)
     members = [values_of(validation, group) for group in range(1, loaded.manifest.groups)]
 
     # 2. Figures on test questions.
@@ -129,9 +130,10 @@ def main(config: Config) -> None:
         metrics={"split": "test", "figures": as_record(figures), **tried},
         reference=reference,
         reward_reference=reward_reference(
-            rewards_of(validation, values, heads),
-            [rewards_of(validation, of_member, heads) for of_member in members] or None,
-        ),
+            rewards, [rewards_of(validation, of_member, heads) for of_member in members] or None
+        )
+        if len(rewards) >= BINS
+        else None,
         lineage={"stage": "soup", "commands": config.commands},
     )
     write_manifest(out, manifest)

@@ -31,7 +31,7 @@ def test_the_split_is_a_function_of_the_question_alone():
         "train",
         "train",
         "test",
-        "validation",
+        "train",
         "train",
         "train",
     ]
@@ -40,9 +40,9 @@ def test_the_split_is_a_function_of_the_question_alone():
 def test_shares():
     counts = Counter(split_of(str(i)) for i in range(10_000))
     # binomial, standard deviation at most 0.005 of the whole: five of them
-    assert abs(counts[Split.TRAIN] / 10_000 - 0.60) < 0.025
-    assert abs(counts[Split.VALIDATION] / 10_000 - 0.15) < 0.025
-    assert abs(counts[Split.TEST] / 10_000 - 0.25) < 0.025
+    assert abs(counts[Split.TRAIN] / 10_000 - 0.75) < 0.025
+    assert abs(counts[Split.VALIDATION] / 10_000 - 0.10) < 0.025
+    assert abs(counts[Split.TEST] / 10_000 - 0.15) < 0.025
 
 
 def test_a_group_falls_into_one_part():
@@ -50,8 +50,8 @@ def test_a_group_falls_into_one_part():
         return Example(prompt_id=prompt_id, origin="o", prompt="?", responses=("!",), group=group)
 
     assert example("qaf-dev-0004", None).split == Split.TEST
-    together = {example(str(i), "qaf-dev-0005").split for i in range(20)}
-    assert together == {Split.VALIDATION}
+    together = {example(str(i), "qaf-dev-0004").split for i in range(20)}
+    assert together == {Split.TEST}
     assert group_of(" Why\n IS it? ") == group_of("why is it?")
 
 
