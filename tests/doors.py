@@ -26,6 +26,7 @@ from tureen.engine.loading import load_model
 from tureen.engine.metrics import Metrics
 from tureen.engine.scorer import Scorer
 from tureen.engine.served import ServedModel
+from tureen.engine.soups import Soups, SoupSource
 from tureen.transports.admission import Admission
 from tureen.transports.server import Doors
 from tureen.v1 import reward_pb2
@@ -39,6 +40,7 @@ class OpenDoors(Loopback):
 
     gate: Gated
     scorer: Scorer
+    soups: Soups
     admission: Admission
     loop: asyncio.AbstractEventLoop
 
@@ -86,9 +88,12 @@ def _growth(before: dict, after: dict) -> dict:
 
 
 @contextmanager
-def open_doors(model: ServedModel | None = None, **settings: Any) -> Iterator[OpenDoors]:
+def open_doors(
+    model: ServedModel | None = None, source: SoupSource | None = None, **settings: Any
+) -> Iterator[OpenDoors]:
     """A server in a thread of its own, ready; `settings` are those of Config."""
     served = model if model is not None else load_model("stub")
+    soups_of = source if source is not None else SoupSource(None, lambda _: served)
     gate = Gated(served.backend)
     config = Config(http_port=0, grpc_port=0, **settings)
     started: Future[OpenDoors] = Future()
@@ -101,12 +106,13 @@ def open_doors(model: ServedModel | None = None, **settings: Any) -> Iterator[Op
             [replace(served, backend=gate)], limits=config.limits(), metrics=admission.metrics
         )
         await scorer.start()
-        admission.open(scorer)
+        soups = Soups(scorer, soups_of)
+        admission.open(scorer, soups)
         await doors.open()
         gate.rows = 0  # those of the start-up check
         loop = asyncio.get_running_loop()
         started.set_result(
-            OpenDoors(doors.http_port, doors.grpc_port, gate, scorer, admission, loop)
+            OpenDoors(doors.http_port, doors.grpc_port, gate, scorer, soups, admission, loop)
         )
         await leave.wait()
         await doors.close()

@@ -105,6 +105,17 @@ class Config(BaseSettings):
         description="PEM certificate that signs those of clients: who has none is not let in "
         "(mutual TLS). Keys are asked for beside it.",
     )
+    state_dir: Path | None = Field(
+        default=None,
+        description="Directory that remembers soups made live and which is active. Left out: tureen "
+        "under $XDG_STATE_HOME or ~/.local/state.",
+    )
+    max_loaded_soups: int = Field(
+        default=3,
+        ge=2,
+        description="Soups of the model in memory at once: the active one, and those that can take "
+        "its place without being formed anew.",
+    )
     max_batch_tokens: int | None = Field(
         default=None,
         ge=1,

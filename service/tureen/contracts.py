@@ -51,6 +51,27 @@ class Redistribution(StrEnum):
     ATTENTION = "attention"
 
 
+class SoupState(StrEnum):
+    """Where a soup stands: one that is loaded or stored can be activated, a failed one cannot."""
+
+    FORMING = "forming"
+    FAILED = "failed"
+    STORED = "stored"
+    READY = "ready"
+    SHADOW = "shadow"
+    ACTIVE = "active"
+
+
+class SoupAction(StrEnum):
+    """What has happened to a soup."""
+
+    CREATE = "create"
+    SHADOW = "shadow"
+    UNSHADOW = "unshadow"
+    ACTIVATE = "activate"
+    ROLLBACK = "rollback"
+
+
 class Priority(StrEnum):
     """The two lanes of the queue, header and metadata `x-priority`."""
 
@@ -313,3 +334,69 @@ class ModelInfo:
 class ModelList:
     default_model: str
     models: tuple[ModelInfo, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreateSoupRequest:
+    """coefficients: ingredient -> weight, ≥ 0, adding up to 1; one left out weighs nothing."""
+
+    __pydantic_config__ = _STRICT
+    coefficients: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShadowReport:
+    """What a shadow would have answered, beside what the active soup did.
+
+    responses: compared so far; the figures are over the latest 2048 of them. skipped: not compared,
+    because they asked for heads, weights or an aggregation of their own, or the shadow was behind.
+    failed: that the shadow could not score. rank_correlation: Spearman's ρ of the two rewards.
+    drift_psi: population stability index of the shadow's rewards against the active soup's. Both
+    are None below 20 responses, the first also where all rewards are equal.
+    """
+
+    responses: int
+    skipped: int
+    failed: int
+    rank_correlation: float | None = None
+    drift_psi: float | None = None
+    mean_active: float | None = None
+    mean_shadow: float | None = None
+    largest_change: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SoupInfo:
+    """One weighting of the ingredients. created_ns: of the clock that counts from 1970.
+
+    trouble: why it failed. shadow: of the latest time it was one, while the server lives.
+    """
+
+    fingerprint: str
+    soup: str
+    state: SoupState
+    coefficients: dict[str, float]
+    created_ns: int
+    trouble: str | None = None
+    shadow: ShadowReport | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SoupEvent:
+    """by: name of the admin key."""
+
+    action: SoupAction
+    fingerprint: str
+    time_ns: int
+    by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SoupList:
+    """active: fingerprint that answers. previous: that `rollback` returns to, if there is one."""
+
+    model: str
+    active: str
+    previous: str | None = None
+    soups: tuple[SoupInfo, ...]
+    history: tuple[SoupEvent, ...]

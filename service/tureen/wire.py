@@ -46,6 +46,11 @@ MESSAGES: dict[type, type[Message]] = {
     contracts.Limits: reward_pb2.Limits,
     contracts.ModelInfo: reward_pb2.ModelInfo,
     contracts.ModelList: reward_pb2.ModelList,
+    contracts.CreateSoupRequest: reward_pb2.CreateSoupRequest,
+    contracts.ShadowReport: reward_pb2.ShadowReport,
+    contracts.SoupInfo: reward_pb2.SoupInfo,
+    contracts.SoupEvent: reward_pb2.SoupEvent,
+    contracts.SoupList: reward_pb2.SoupList,
 }
 """Every contract and its message."""
 

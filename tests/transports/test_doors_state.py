@@ -124,7 +124,7 @@ def closed(doors: OpenDoors, reason: str) -> None:
 
 def reopened(doors: OpenDoors) -> None:
     async def reopen(admission: Admission) -> None:
-        admission.open(doors.scorer)
+        admission.open(doors.scorer, doors.soups)
 
     doors.call(reopen(doors.admission))
 

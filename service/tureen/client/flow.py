@@ -18,12 +18,15 @@ from typing import Any, Literal, NamedTuple, TypeVar
 
 from tureen.client.parts import Ledger, pack, split
 from tureen.contracts import (
+    CreateSoupRequest,
     ModelInfo,
     ModelList,
     RankRequest,
     RankResponse,
     ScoreRequest,
     ScoreResponse,
+    SoupInfo,
+    SoupList,
 )
 from tureen.errors import (
     BackendFailure,
@@ -62,19 +65,25 @@ class Retry:
         return min(self.max_backoff_s, self.backoff_s * 2**attempt) * (1 + draw) / 2
 
 
-Operation = Literal["score", "rank", "models", "model"]
+SoupChange = Literal["create_soup", "activate_soup", "shadow_soup", "rollback_soup"]
+Operation = Literal["score", "rank", "models", "model", "soups"] | SoupChange
 
 ANSWERS: dict[Operation, type] = {
     "score": ScoreResponse,
     "rank": RankResponse,
     "models": ModelList,
     "model": ModelInfo,
+    "soups": SoupList,
+    "create_soup": SoupInfo,
+    "activate_soup": SoupInfo,
+    "shadow_soup": SoupInfo,
+    "rollback_soup": SoupInfo,
 }
 
 
 class Call(NamedTuple):
     operation: Operation
-    payload: Any  # ScoreRequest, RankRequest, None, model id
+    payload: Any  # the request of the contract, None, a model id, a fingerprint
     timeout_s: float
 
 
@@ -146,6 +155,24 @@ class Flow:
 
     def rank(self, request: RankRequest) -> Steps[RankResponse]:
         return (yield from self._ask("rank", request, _Budget(self)))
+
+    def soups(self) -> Steps[SoupList]:
+        return (yield from self._ask("soups", None, _Budget(self)))
+
+    def change_soup(
+        self,
+        operation: SoupChange,
+        payload: CreateSoupRequest | str | None,
+    ) -> Steps[SoupInfo]:
+        """A change that may have happened although no answer came is asked for once more, but for
+        a roll-back, which would then lead further back."""
+        if operation != "rollback_soup":
+            return (yield from self._ask(operation, payload, _Budget(self)))
+        budget = _Budget(self)
+        (outcome,) = yield Send((Call(operation, payload, budget.left_s()),))
+        if isinstance(outcome, TureenError):
+            raise budget.final(outcome)
+        return outcome
 
     def score(self, request: ScoreRequest) -> Steps[ScoreResponse]:
         """One answer of one fingerprint for the whole request, however many calls it takes.

@@ -65,7 +65,7 @@ class Door:
             raise MissingExtra("The gRPC client", "grpc") from error
         self.grpc, self.wire, self.pb = grpc, wire, reward_pb2
         self.health, self.health_stub = health_pb2, health_pb2_grpc.HealthStub
-        self.status, self.stub = status_pb2.Status, reward_pb2_grpc.RewardServiceStub
+        self.status, self._stubs = status_pb2.Status, reward_pb2_grpc
         self.metadata = tuple(headers.items())
         scheme, separator, rest = address.partition("://")
         if separator and scheme not in ("grpc", "grpcs"):
@@ -86,6 +86,12 @@ class Door:
             return library.insecure_channel(self.target, options=_CHANNEL_OPTIONS)
         return library.secure_channel(self.target, self.credentials, options=_CHANNEL_OPTIONS)
 
+    def stub(self, channel: Any) -> Any:
+        """The methods of both services."""
+        reward = self._stubs.RewardServiceStub(channel)
+        vars(reward).update(vars(self._stubs.SoupServiceStub(channel)))
+        return reward
+
     def traced_metadata(self) -> tuple[tuple[str, str], ...]:
         """What goes along with a question, the trace of whoever asks included."""
         return (*self.metadata, *trace_context().items())
@@ -101,6 +107,19 @@ class Door:
                 method, message = stub.ListModels, self.pb.ListModelsRequest()
             case "model":
                 method, message = stub.GetModel, self.pb.GetModelRequest(model=call.payload)
+            case "soups":
+                method, message = stub.ListSoups, self.pb.ListSoupsRequest()
+            case "create_soup":
+                method, message = stub.CreateSoup, self.wire.to_proto(call.payload)
+            case "activate_soup":
+                request = self.pb.ActivateSoupRequest(fingerprint=call.payload)
+                method, message = stub.ActivateSoup, request
+            case "shadow_soup":
+                request = self.pb.ShadowSoupRequest(fingerprint=call.payload)
+                method, message = stub.ShadowSoup, request
+            case "rollback_soup":
+                request = self.pb.RollbackSoupRequest(fingerprint=call.payload)
+                method, message = stub.RollbackSoup, request
         return method(message, timeout=call.timeout_s, metadata=self.traced_metadata())
 
     def answer(self, operation: Operation, message: Any) -> Any:

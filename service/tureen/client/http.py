@@ -73,16 +73,19 @@ def _question(call: Call) -> dict[str, Any]:
 
     timeout = httpx2.Timeout(call.timeout_s, connect=min(call.timeout_s, CONNECT_TIMEOUT_S))
     headers = {"x-request-timeout-ms": str(max(1, int(call.timeout_s * 1000))), **trace_context()}
-    if call.operation in ("models", "model"):
-        path = "/v1/models" if call.operation == "models" else f"/v1/models/{quote(call.payload)}"
-        return {"method": "GET", "url": path, "headers": headers, "timeout": timeout}
-    return {
-        "method": "POST",
-        "url": f"/v1/{call.operation}",
-        "content": codec.write(call.payload),
-        "headers": {**headers, "content-type": "application/json"},
-        "timeout": timeout,
-    }
+    asked: dict[str, Any] = {"headers": headers, "timeout": timeout}
+    match call.operation:
+        case "models" | "soups":
+            return {"method": "GET", "url": f"/v1/{call.operation}", **asked}
+        case "model":
+            return {"method": "GET", "url": f"/v1/models/{quote(call.payload)}", **asked}
+        case "activate_soup" | "shadow_soup" | "rollback_soup":
+            named = [] if call.payload is None else [quote(call.payload, safe="")]
+            path = "/".join(["/v1/soups", *named, call.operation.removesuffix("_soup")])
+            return {"method": "POST", "url": path, **asked}
+    headers["content-type"] = "application/json"
+    path = "/v1/soups" if call.operation == "create_soup" else f"/v1/{call.operation}"
+    return {"method": "POST", "url": path, "content": codec.write(call.payload), **asked}
 
 
 def _answer(call: Call, response: httpx2.Response) -> Any:

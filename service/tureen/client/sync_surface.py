@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, closing
 from typing import Any, Protocol, Self, TypeVar, Unpack
@@ -24,6 +24,7 @@ from tureen.client.surface import (
     stream_options,
 )
 from tureen.contracts import (
+    CreateSoupRequest,
     ModelInfo,
     ModelList,
     RankRequest,
@@ -32,6 +33,8 @@ from tureen.contracts import (
     Score,
     ScoreRequest,
     ScoreResponse,
+    SoupInfo,
+    SoupList,
 )
 from tureen.errors import TureenError
 
@@ -156,6 +159,35 @@ class SyncSurface(Surface):
     def model(self, model_id: str | None = None) -> ModelInfo:
         """What the service says of a model; None is the default model."""
         return self._run(self._flow.model(model_id), self._call)
+
+    def soups(self) -> SoupList:
+        """The soups of the served model, and what was done to them; wants an admin key."""
+        return self._run(self._flow.soups(), self._call)
+
+    def create_soup(self, coefficients: Mapping[str, float]) -> SoupInfo:
+        """Begins to form a soup in the background; `activate_soup` and `shadow_soup` wait for it.
+
+        Args:
+            coefficients: ingredient -> weight, ≥ 0, adding up to 1; one left out weighs nothing.
+        """
+        request = CreateSoupRequest(coefficients=dict(coefficients))
+        return self._run(self._flow.change_soup("create_soup", request), self._call)
+
+    def activate_soup(self, fingerprint: str) -> SoupInfo:
+        """Every request that is sent after this is answered by that soup."""
+        return self._run(self._flow.change_soup("activate_soup", fingerprint), self._call)
+
+    def shadow_soup(self, fingerprint: str) -> SoupInfo:
+        """Compares that soup with the active one; the active one's own fingerprint ends it."""
+        return self._run(self._flow.change_soup("shadow_soup", fingerprint), self._call)
+
+    def rollback_soup(self, fingerprint: str | None = None) -> SoupInfo:
+        """Activates what was active before.
+
+        Args:
+            fingerprint: refuse unless this is the soup that is left, or returned to.
+        """
+        return self._run(self._flow.change_soup("rollback_soup", fingerprint), self._call)
 
     def healthy(self) -> bool:
         """Does the process live? One question, no retries; False also when nobody answers."""

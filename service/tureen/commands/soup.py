@@ -1,181 +1,46 @@
-"""`tureen soup`: what a soup is made of, a soup out of checkpoints, what two models differ in."""
+"""`tureen soup`: soups on this machine, and those of a running server."""
 
 from __future__ import annotations
 
+import importlib
+import sys
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, Final, get_args
 
-from rich.console import Console
-from rich.table import Table
-
-from tureen.commands.output import print_json
 from tureen.errors import nearest
-from tureen.model import soup
-from tureen.model.directory import find_model
-from tureen.model.manifest import Method, MethodName
-from tureen.usage import Parser, UsageError
+from tureen.usage import UsageError
 
 HELP = """usage: tureen soup {inspect,make,diff} [...]
+       tureen soup {list,create,shadow,activate,rollback} URL [...]
 
   inspect MODEL                      ingredients, coefficients, heads and fingerprint of a soup
   make MODEL MODEL ... --out DIR     average checkpoints that share a pretrained ancestor
   diff MODEL OTHER                   what two models differ in, layer by layer
 
-`tureen soup make --help` explains one."""
+  list URL                           soups of a running server, and what was done to them
+  create URL --coefficient NAME=W    form another weighting of its ingredients in the background
+  shadow URL SOUP                    compare a soup with the active one, which goes on answering
+  activate URL SOUP                  answer by this soup from now on
+  rollback URL [SOUP]                return to the soup that was active before
 
-MODEL_HELP = "a directory or the name of a model"
-TIES_DENSITY: Final = 0.2
-"""What the paper keeps."""
+A server is http://host:8080 or grpc://host:8081 (https://, grpcs://) and wants its admin key:
+--admin-key or TUREEN_ADMIN_KEY. SOUP is a fingerprint, or enough of its beginning.
+`tureen soup make --help` explains one.
+"""
+
+MODULES = {
+    **dict.fromkeys(("inspect", "make", "diff"), "soup_files"),
+    **dict.fromkeys(("list", "create", "shadow", "activate", "rollback"), "soup_live"),
+}
+"""Action -> module of `tureen.commands`: those about a server need no torch."""
 
 
 def main(argv: Sequence[str]) -> int:
     name = argv[0] if argv else "--help"
     if name in {"-h", "--help"}:
-        Console().print(HELP, markup=False, highlight=False)
+        sys.stdout.write(HELP)
         return 0
-    if name not in ACTIONS:
-        raise UsageError(f"{name!r} is not an action of tureen soup{nearest(name, ACTIONS)}")
-    ACTIONS[name](argv[1:])
+    if name not in MODULES:
+        raise UsageError(f"{name!r} is not an action of tureen soup{nearest(name, MODULES)}")
+    module = importlib.import_module(f"tureen.commands.{MODULES[name]}")
+    getattr(module, name)(argv[1:])
     return 0
-
-
-def inspect(argv: Sequence[str]) -> None:
-    parser = Parser(prog="tureen soup inspect", description="What a soup is made of.")
-    parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    arguments = parser.read(argv)
-    found = soup.inspect(find_model(arguments.model))
-    if arguments.json:
-        print_json(found)
-        return
-    console = Console()
-    base = found["base"]
-    console.print(f"[bold]{found['model_id']}[/]  {found['soup']}  {found['fingerprint']}")
-    method = found["method"]
-    if method["name"] != "linear":
-        console.print(
-            f"method     {method['name']}, scale {method['scale']:g}, density {method['density']:g}"
-        )
-    console.print(f"base       {base['repo'] if base else 'none: full weights'}")
-    console.print(f"calibrated on  {found['calibration_set'] or 'nothing: not fitted'}")
-    console.print(f"data       {', '.join(found['data_licences']) or 'not stated'}")
-    heads = Table("head", "granularity", "weight", "mean", "std", "windows combine by")
-    for head in found["heads"]:
-        calibration = head["calibration"]
-        heads.add_row(
-            head["name"],
-            str(head["granularity"]),
-            f"{head['weight']:g}",
-            f"{calibration['mean']:.4f}",
-            f"{calibration['std']:.4f}",
-            str(head["combine"]),
-        )
-    console.print(heads)
-    ingredients = Table("ingredient", "coefficient", "norm", "MB", "sha256", "lineage")
-    for one in found["ingredients"]:
-        ingredients.add_row(
-            one["name"],
-            f"{one['coefficient']:.4f}",
-            f"{one['norm']:.4g}",
-            f"{one['bytes'] / 1e6:.1f}",
-            one["sha256"].removeprefix("sha256:")[:12],
-            ", ".join(f"{key}={value}" for key, value in one["lineage"].items()),
-        )
-    console.print(ingredients)
-
-
-def make(argv: Sequence[str]) -> None:
-    parser = Parser(
-        prog="tureen soup make",
-        description="Average the weights of checkpoints that share a pretrained ancestor. The "
-        "calibration becomes the mean of theirs: fit it anew on data before you trust rewards.",
-    )
-    parser.add_argument("models", nargs="+", metavar="MODEL", help=MODEL_HELP)
-    parser.add_argument("--out", type=Path, required=True, help="directory to write")
-    parser.add_argument(
-        "--coefficient",
-        type=float,
-        action="append",
-        metavar="W",
-        help="one for each MODEL, in their order, adding up to 1; left out, all count the same",
-    )
-    parser.add_argument(
-        "--method",
-        choices=get_args(MethodName),
-        default="linear",
-        help="linear average of the weights; or of their differences to the base: task_arithmetic "
-        "scales the average, ties averages the large ones that agree in sign (default: linear)",
-    )
-    parser.add_argument(
-        "--scale",
-        type=float,
-        metavar="X",
-        help="of task_arithmetic and ties: factor of the combined differences (default: 1)",
-    )
-    parser.add_argument(
-        "--density",
-        type=float,
-        metavar="SHARE",
-        help="of ties: the share of a tensor's entries that is kept (default: 0.2)",
-    )
-    parser.add_argument("--recipe", help="how they were chosen; a word that is stored")
-    parser.add_argument(
-        "--force",
-        action="store_true",
-        help="average although no shared ancestor is on record; nothing else is forced",
-    )
-    arguments = parser.read(argv)
-    weighed = "weighted" if arguments.coefficient else "uniform"
-    if arguments.method != "linear":
-        weighed = f"{arguments.method}-{weighed}"
-    density = TIES_DENSITY if arguments.method == "ties" else 1.0
-    try:
-        method = Method(
-            name=arguments.method,
-            scale=1.0 if arguments.scale is None else arguments.scale,
-            density=density if arguments.density is None else arguments.density,
-        )
-        made = soup.make_soup(
-            [find_model(model) for model in arguments.models],
-            arguments.coefficient,
-            arguments.out,
-            arguments.recipe or weighed,
-            force=arguments.force,
-            method=method,
-        )
-    except ValueError as error:
-        raise UsageError(str(error)) from error
-    Console().print(f"[bold]{made.soup}[/] of {len(made.ingredients)} in {arguments.out}")
-
-
-def diff(argv: Sequence[str]) -> None:
-    parser = Parser(prog="tureen soup diff", description="What two models differ in.")
-    parser.add_argument("one", metavar="MODEL", help=MODEL_HELP)
-    parser.add_argument("other", metavar="OTHER", help=MODEL_HELP)
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    arguments = parser.read(argv)
-    found = soup.diff(find_model(arguments.one), find_model(arguments.other))
-    if arguments.json:
-        print_json(found)
-        return
-    console = Console()
-    if not any(found.values()):
-        console.print("no difference")
-        return
-    fields = Table("manifest", arguments.one, arguments.other)
-    for name, (one, other) in found["manifest"].items():
-        fields.add_row(name, _short(one), _short(other))
-    console.print(fields)
-    layers = Table("layer", "L2 distance")
-    for name, distance in found["layers"].items():
-        layers.add_row(name, f"{distance:.6g}")
-    console.print(layers)
-
-
-def _short(value: Any, width: int = 60) -> str:
-    text = str(value)
-    return text if len(text) <= width else text[: width - 1] + "…"
-
-
-ACTIONS = {"inspect": inspect, "make": make, "diff": diff}

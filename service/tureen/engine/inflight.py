@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from tureen.contracts import Priority
 from tureen.engine.cache import ValueCache
-from tureen.engine.metrics import ModelMetrics
+from tureen.engine.model_metrics import ModelMetrics
 from tureen.engine.queue import Entry
 from tureen.errors import DeadlineExceeded
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -12,7 +13,13 @@ from tureen.engine.backend import Backend
 from tureen.engine.served import ServedModel
 from tureen.engine.stub_backend import STUB, stub_model
 from tureen.errors import MissingExtra
-from tureen.model.directory import ModelDirectory, current_export, find_model, open_model
+from tureen.model.directory import (
+    ModelDirectory,
+    current_export,
+    find_model,
+    open_model,
+    reweighted,
+)
 from tureen.model.manifest import Manifest, ModelError
 from tureen.text.encoding import TextEncoder
 
@@ -29,6 +36,7 @@ def load_model(
     dtype: DtypeName = "float32",
     threads: int | None = None,
     redistribute: RedistributionName = "none",
+    coefficients: Mapping[str, float] | None = None,
 ) -> ServedModel:
     """Loads a model so that a `Scorer` can serve it. Blocks for seconds.
 
@@ -44,7 +52,9 @@ def load_model(
         redistribute: how the values of heads that speak of the whole response are spread over its
             sentences (`model.redistribution`). "attention" is for a third party's classifier that
             torch runs; "ablation" is for any model, and runs it once more for each sentence.
+        coefficients: of the ingredients, instead of the manifest's (`directory.reweighted`).
     Raises:
+        IncompatibleSoup, InvalidRequest: coefficients that this model cannot have.
         ModelError: nothing such is there, or it cannot be used like this.
         MissingExtra: the backend's packages are not installed.
     """
@@ -56,6 +66,8 @@ def load_model(
         _check_redistribution(redistribution, stub.manifest)
         return dataclasses.replace(stub, redistribution=redistribution)
     opened = open_model(find_model(model))
+    if coefficients is not None:
+        opened = reweighted(opened, coefficients)
     _check_redistribution(redistribution, opened.manifest)
     attention = redistribution is Redistribution.ATTENTION
     if attention and backend == "onnx":
@@ -111,9 +123,7 @@ def _torch(
         raise MissingExtra("the torch backend", "torch")
     from tureen.engine.torch_backend import TorchBackend
 
-    return TorchBackend(
-        opened.directory, device=device, dtype=dtype, threads=threads, attention=attention
-    )
+    return TorchBackend(opened, device=device, dtype=dtype, threads=threads, attention=attention)
 
 
 def _onnx(

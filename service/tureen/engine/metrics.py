@@ -11,14 +11,14 @@ it, turned positive. rate(positive) − rate(negative), over rate(_count), is th
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from tureen.contracts import ModelInfo, Priority, Score
-from tureen.engine.reward_watch import Reading, RewardWatch
+from tureen.contracts import ModelInfo
+from tureen.engine.model_metrics import ModelMetrics
+from tureen.engine.reward_watch import RewardWatch
 from tureen.engine.window_metrics import WINDOW, WINDOW_LABELS, WindowCollector
 from tureen.model.drift import RewardReference
 
@@ -33,9 +33,6 @@ _DISTANCES = (0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 8.0)
 _REWARDS = (*(-distance for distance in reversed(_DISTANCES)), 0.0, *_DISTANCES)
 _STDS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0)
 _SHARES = (0.0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9)
-
-QueueSize = Callable[[Priority], tuple[int, int]]
-"""Lane -> entries and tokens that wait."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -269,8 +266,17 @@ class Metrics:
         self._in_flight.set_function(in_flight)
         self._ready.set_function(lambda: float(ready()))
 
-    def model(self, info: ModelInfo, reference: RewardReference | None = None) -> ModelMetrics:
-        """The same metrics for one model, its label bound once; its windows begin empty."""
+    def model(
+        self,
+        info: ModelInfo,
+        reference: RewardReference | None = None,
+        into: ModelMetrics | None = None,
+    ) -> ModelMetrics:
+        """The same metrics for one model, its label bound once; its windows begin empty.
+
+        Args:
+            into: is bound to them, instead of one that is made.
+        """
         if info.id in self._loaded:
             self._model_info.remove(*self._loaded[info.id])
         self._loaded[info.id] = loaded = (
@@ -279,120 +285,7 @@ class Metrics:
         )
         self._model_info.labels(*loaded).set(1)
         watch = self._watches[info.id] = RewardWatch(info.members, reference)
-        return ModelMetrics(self, info, watch)
-
-
-class ModelMetrics:
-    """What the engine counts for one model; its labels are looked up once."""
-
-    def __init__(self, metrics: Metrics, info: ModelInfo, watch: RewardWatch) -> None:
-        model = info.id
-        self._metrics, self._model, self._watch = metrics, model, watch
-        self._tokenize_seconds = metrics._tokenize_seconds.labels(model)
-        self._wait_seconds = metrics._wait_seconds.labels(model)
-        self._forward_seconds = metrics._forward_seconds.labels(model)
-        self._batch_rows = metrics._batch_rows.labels(model)
-        self._batch_tokens = metrics._batch_tokens.labels(model)
-        self._tokens = metrics._tokens.labels(model)
-        self._padding = metrics._padding.labels(model)
-        self._max_batch_tokens = metrics._max_batch_tokens.labels(model)
-        self._cache = {
-            outcome: metrics._cache.labels(model, outcome) for outcome in ("hit", "joined", "miss")
-        }
-        self._isolated = metrics._isolated.labels(model)
-        self._restarts = metrics._restarts.labels(model)
-        self._nonfinite = metrics._nonfinite.labels(model)
-        self._double_bos = metrics._double_bos.labels(model)
-        self._rewards = _Signed(metrics._rewards, metrics._signed_reward, model)
-        self._heads = {
-            head.name: _Signed(metrics._heads, metrics._signed_heads, model, head.name)
-            for head in info.heads
-        }
-        self._reward_std = metrics._reward_std.labels(model)
-        self._response_tokens = metrics._response_tokens.labels(model)
-        self._repetition = metrics._repetition.labels(model)
-        self._max_batch_tokens.set(info.limits.max_batch_tokens)
-
-    def watch_queue(self, size: QueueSize) -> None:
-        for lane in Priority:
-            entries = self._metrics._queue_entries.labels(self._model, lane.value)
-            tokens = self._metrics._queue_tokens.labels(self._model, lane.value)
-            entries.set_function(lambda lane=lane: size(lane)[0])
-            tokens.set_function(lambda lane=lane: size(lane)[1])
-
-    def watch_drain(self, tokens_per_s: Callable[[], float | None]) -> None:
-        """None before the first batch."""
-        rate = self._metrics._drain_rate.labels(self._model)
-        rate.set_function(lambda: math.nan if (now := tokens_per_s()) is None else now)
-
-    def batch(self, *, rows: int, tokens: int, padded_tokens: int, forward_ns: int) -> None:
-        """One forward pass that came through."""
-        self._batch_rows.observe(rows)
-        self._batch_tokens.observe(padded_tokens)
-        self._tokens.inc(tokens)
-        self._padding.inc(padded_tokens - tokens)
-        self._forward_seconds.observe(forward_ns / 1e9)
-
-    def isolated(self) -> None:
-        """An entry that failed alone."""
-        self._isolated.inc()
-
-    def nonfinite(self, entries: int) -> None:
-        """Entries of one forward pass with a value that is NaN or infinite."""
-        self._nonfinite.inc(entries)
-
-    def double_bos(self, responses: int) -> None:
-        """Responses whose tokens begin with the begin token twice. From any thread."""
-        self._double_bos.inc(responses)
-
-    def restarted(self) -> None:
-        self._restarts.inc()
-
-    def shrunk(self, max_batch_tokens: int) -> None:
-        self._max_batch_tokens.set(max_batch_tokens)
-
-    def windows(self, *, hits: int, joined: int, misses: int) -> None:
-        """Where the values of a request's windows came from."""
-        for outcome, count in (("hit", hits), ("joined", joined), ("miss", misses)):
-            if count:
-                self._cache[outcome].inc(count)
-
-    def served(self, *, tokenize_ns: int, queue_ns: int) -> None:
-        """Times of one request."""
-        self._tokenize_seconds.observe(tokenize_ns / 1e9)
-        self._wait_seconds.observe(queue_ns / 1e9)
-
-    def scored(self, client: str, scores: Sequence[Score], readings: Sequence[Reading]) -> None:
-        """One sample that was answered with rewards; a reading for each score."""
-        self._watch.add(client, readings)
-        cut = any(score.truncated_tokens for score in scores)
-        self._sample(client, "truncated" if cut else "scored")
-        for score, reading in zip(scores, readings, strict=True):
-            self._rewards.observe(score.reward)
-            for name, head in score.heads.items():
-                self._heads[name].observe(head.calibrated)
-            self._response_tokens.observe(reading.tokens)
-            self._repetition.observe(reading.repetition)
-            if (count := len(reading.members)) > 1:
-                centre = (math.fsum(reading.members) / count,) * count
-                self._reward_std.observe(math.dist(reading.members, centre) / math.sqrt(count))
-
-    def unscorable(self, client: str) -> None:
-        """One sample that was answered with an error."""
-        self._sample(client, "unscorable")
-
-    def _sample(self, client: str, outcome: str) -> None:
-        self._metrics._samples.labels(self._model, self._watch.name(client), outcome).inc()
-
-
-class _Signed:
-    """A histogram of what may be negative, with its sum in two halves."""
-
-    def __init__(self, histogram: Histogram, sums: Counter, *labels: str) -> None:
-        self._histogram = histogram.labels(*labels)
-        self._above = sums.labels(*labels, "positive")
-        self._below = sums.labels(*labels, "negative")
-
-    def observe(self, value: float) -> None:
-        self._histogram.observe(value)
-        (self._above if value > 0 else self._below).inc(abs(value))
+        if into is None:
+            return ModelMetrics(self, info, watch)
+        into.bind(self, info, watch)
+        return into

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tureen.engine.backend import Backend, BatchTooLarge
-from tureen.engine.metrics import ModelMetrics
+from tureen.engine.model_metrics import ModelMetrics
 from tureen.engine.queue import Entry
 from tureen.errors import BackendFailure, DeadlineExceeded, TureenError
 from tureen.text.batch import Batch, collate

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import math
 import time
-from collections.abc import Sequence, Sized
+from collections.abc import Callable, Sequence, Sized
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
@@ -46,6 +46,10 @@ from tureen.errors import (
 )
 
 _STOP_S = 10.0  # for the batch that is on the device after the time to drain is over
+
+
+Listener = Callable[[Serving, Sequence[Sample], ScoreOptions, Sequence[Outcome]], None]
+"""Hears of every request that was answered: by what, and how."""
 
 
 class Answerable(Protocol):
@@ -89,11 +93,11 @@ class Scorer:
                 f"default_model is {self.default_model!r}{nearest(self.default_model, ids)}"
             )
         self._threads = ThreadPoolExecutor(self.limits.tokenization_workers, "tureen-tokenize")
-        cache = ValueCache(self.limits.cache_bytes)
-        self._servings = {
-            model.model_id: Serving(model, self.limits, cache, self.metrics, self._threads)
-            for model in models
-        }
+        self._cache = ValueCache(self.limits.cache_bytes)
+        self._servings = {model.model_id: self._serving_of(model, self.metrics) for model in models}
+        self._reserve: set[Serving] = set()
+        self._unheard = Metrics()  # of what answers nobody
+        self.listener: Listener | None = None
         self._permits = Permits(self.limits.max_concurrent_requests)
         self._draining = False
         self._drained = asyncio.Event()
@@ -108,10 +112,41 @@ class Scorer:
         """Admits nothing more, gives `drain_s` to what is in flight, fails the rest."""
         self._draining = True
         await self._in_flight_done(drain_s)
-        for serving in self._servings.values():
+        for serving in (*self._servings.values(), *self._reserve):
             await serving.stop(_STOP_S)
         await self._in_flight_done(_STOP_S)  # what was failed just now still gets its answer
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def prepare(self, model: ServedModel) -> Serving:
+        """A model beside the one of its id: started and checked (`trouble`), answering nobody."""
+        serving = self._serving_of(model, self._unheard)
+        self._reserve.add(serving)
+        await serving.start()
+        return serving
+
+    def swap(self, serving: Serving) -> None:
+        """Requests from now on are answered by one of `prepare`; the old one takes its place there.
+
+        A request in flight finishes where it began: none is answered by both.
+        """
+        model_id = serving.info.id
+        self._reserve.add(self._servings[model_id])
+        self._reserve.discard(serving)
+        serving.report_to(self.metrics)
+        self._servings[model_id] = serving
+
+    def hush(self, serving: Serving) -> None:
+        """What a serving that answers nobody does is no longer counted."""
+        serving.report_to(self._unheard)
+
+    async def retire(self, serving: Serving) -> None:
+        """Stops one of `prepare` or `swap` when the requests on it are answered."""
+        await serving.unused()
+        await serving.stop(_STOP_S)
+        self._reserve.discard(serving)
+
+    def _serving_of(self, model: ServedModel, metrics: Metrics) -> Serving:
+        return Serving(model, self.limits, self._cache, metrics, self._threads)
 
     def ready(self) -> tuple[bool, str]:
         """Whether to send work here, and why not."""
@@ -134,7 +169,7 @@ class Scorer:
         Raises:
             UnknownModel.
         """
-        return self._serving(model_id).info
+        return self.serving(model_id).info
 
     async def score(
         self,
@@ -158,7 +193,7 @@ class Scorer:
                 unfit.
         """
         count = self.check_size(request.samples)
-        serving = self._serving(request.model)
+        serving = self.serving(request.model)
         outcomes, timings = await self._evaluate(
             serving, request.samples, count, request, deadline_ns, priority, patience_s
         )
@@ -186,7 +221,7 @@ class Scorer:
     ) -> RankResponse:
         """Ranks the responses of one sample; raises what `score` puts in a sample's place."""
         count = self.check_size((request,))
-        serving = self._serving(request.model)
+        serving = self.serving(request.model)
         (outcome,), timings = await self._evaluate(
             serving, (request,), count, request, deadline_ns, priority
         )
@@ -222,6 +257,24 @@ class Scorer:
         deadline_ns: int | None,
         lane: Priority,
         patience_s: float = 0.0,
+    ) -> tuple[list[Outcome], Timings]:
+        with serving.used():
+            outcomes, timings = await self._admitted(
+                serving, samples, count, options, deadline_ns, lane, patience_s
+            )
+        if self.listener is not None:
+            self.listener(serving, samples, options, outcomes)
+        return outcomes, timings
+
+    async def _admitted(
+        self,
+        serving: Serving,
+        samples: Sequence[Sample],
+        count: int,
+        options: ScoreOptions,
+        deadline_ns: int | None,
+        lane: Priority,
+        patience_s: float,
     ) -> tuple[list[Outcome], Timings]:
         caller = CALLER.get()
         if caller is not None:
@@ -279,7 +332,8 @@ class Scorer:
             )
         return count
 
-    def _serving(self, model_id: str | None) -> Serving:
+    def serving(self, model_id: str | None = None) -> Serving:
+        """That answers now; raises UnknownModel."""
         name = model_id if model_id is not None else self.default_model
         serving = self._servings.get(name)
         if serving is None:

@@ -9,6 +9,7 @@ import time
 import traceback
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
 
@@ -87,6 +88,9 @@ class Serving:
         self._key = hashlib.blake2b(f"{model.fingerprint} {kind}".encode(), digest_size=16)
         self._worker: Worker | None = None
         self._trouble: str | None = "the start-up check has not run"
+        self._users = 0
+        self._unused = asyncio.Event()
+        self._unused.set()
 
     @property
     def trouble(self) -> str | None:
@@ -131,6 +135,29 @@ class Serving:
         self._metrics.watch_queue(self._worker.waiting)
         self._metrics.watch_drain(lambda worker=self._worker: worker.backlog()[1])
         self._worker.start()
+
+    def report_to(self, metrics: Metrics) -> None:
+        """From now on it is counted there; the windows of rewards begin anew."""
+        metrics.model(self.info, self.model.manifest.reward_reference, into=self._metrics)
+        if self._worker is not None:
+            self._metrics.watch_queue(self._worker.waiting)
+            self._metrics.watch_drain(lambda worker=self._worker: worker.backlog()[1])
+
+    @contextmanager
+    def used(self) -> Iterator[None]:
+        """For the time of a request that may come to `evaluate`."""
+        self._users += 1
+        self._unused.clear()
+        try:
+            yield
+        finally:
+            self._users -= 1
+            if not self._users:
+                self._unused.set()
+
+    async def unused(self) -> None:
+        """Returns when no request is on its way."""
+        await self._unused.wait()
 
     async def stop(self, timeout_s: float) -> None:
         self._trouble = "stopped"

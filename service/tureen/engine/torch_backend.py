@@ -9,6 +9,7 @@ import torch
 
 from tureen.engine.backend import BackendInfo, BatchTooLarge
 from tureen.model.checkpoint import load
+from tureen.model.directory import ModelDirectory
 from tureen.model.manifest import ModelError
 from tureen.model.sequence_classifier import SequenceClassifier
 from tureen.text.batch import Batch
@@ -33,7 +34,7 @@ class TorchBackend:
 
     def __init__(
         self,
-        path: Path | str,
+        path: Path | str | ModelDirectory,
         *,
         device: str,
         dtype: str,

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from tureen.contracts import Priority
 from tureen.engine.backend import Backend
-from tureen.engine.metrics import ModelMetrics
+from tureen.engine.model_metrics import ModelMetrics
 from tureen.engine.queue import Entry, Queue
 from tureen.engine.runner import BatchOutcome, Deliver, Runner
 from tureen.errors import BackendFailure, Overloaded, TureenError

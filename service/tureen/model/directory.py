@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from tureen.errors import IncompatibleSoup, InvalidRequest, nearest, quoted
 from tureen.model import manifest as manifests
 from tureen.model import third_party
 from tureen.model.base import resolve_base
 from tureen.model.files import sha256_file
-from tureen.model.manifest import TOKENIZER_FILES, Manifest, ModelError
+from tureen.model.manifest import TOKENIZER_FILES, Manifest, ModelError, check_coefficients
+from tureen.model.schema import SchemaError
 
 EXPORT_FOLDER: Final = "onnx"
 EXPORT_MODEL: Final = "model.onnx"
@@ -66,12 +70,14 @@ def find_model(model: str | Path) -> str | Path:
     )
 
 
-def open_model(path: str | Path) -> ModelDirectory:
-    """A Tureen directory, or a third party's directory or hub id.
+def open_model(path: str | Path | ModelDirectory) -> ModelDirectory:
+    """A Tureen directory, or a third party's directory or hub id; what is open stays as it is.
 
     Raises:
         ModelError: it is neither, or has no tokenizer of its own nor of a base.
     """
+    if isinstance(path, ModelDirectory):
+        return path
     directory = Path(path).expanduser()
     if not directory.is_dir():
         if Path(path).is_absolute() or str(path).count("/") != 1 or str(path).startswith("."):
@@ -88,6 +94,57 @@ def open_model(path: str | Path) -> ModelDirectory:
         tokenizer_directory=_tokenizer_directory(directory, manifest),
         fingerprint=manifests.fingerprint(directory, manifest),
     )
+
+
+def reweighted(model: ModelDirectory, coefficients: Mapping[str, float]) -> ModelDirectory:
+    """The same ingredients in other proportions; the files stay as they are.
+
+    The calibration stays that of `model`, and is marked as not fitted; what was stored of its
+    rewards is left out, for these are others.
+
+    Args:
+        coefficients: ingredient -> weight, ≥ 0, adding up to 1; one left out weighs nothing.
+    Raises:
+        IncompatibleSoup: a single checkpoint or a third party's model, or an ingredient that is
+            none of `model`'s.
+        InvalidRequest: coefficients that are no convex combination.
+    """
+    manifest = model.manifest
+    names = [ingredient.name for ingredient in manifest.ingredients]
+    if len(names) < 2:
+        raise IncompatibleSoup(
+            f"{manifest.model_id} is no soup but a single model, which has nothing to weigh; serve a "
+            "soup of several ingredients (`tureen soup make`).",
+            field="coefficients",
+        )
+    for name in coefficients:
+        if name not in names:
+            raise IncompatibleSoup(
+                f"{quoted(name)} is no ingredient of {manifest.model_id}, and only those share its "
+                f"ancestor for certain{nearest(name, names)}",
+                field="coefficients",
+                got=name,
+            )
+    try:
+        check_coefficients(coefficients.values())
+    except SchemaError as error:
+        raise InvalidRequest(str(error), field="coefficients") from None
+    weighed = dataclasses.replace(
+        manifest,
+        ingredients=tuple(
+            dataclasses.replace(one, coefficient=float(coefficients.get(one.name, 0.0)))
+            for one in manifest.ingredients
+        ),
+        recipe="weighted",
+        calibration_set=None,
+        metrics={},
+        reference=(),
+        reward_reference=None,
+    )
+    fingerprint = manifests.fingerprint(model.directory, weighed)
+    if fingerprint == model.fingerprint:
+        return model
+    return dataclasses.replace(model, manifest=weighed, fingerprint=fingerprint)
 
 
 def current_export(model: ModelDirectory) -> Path | None:

@@ -16,6 +16,7 @@ from tureen.contracts import Priority, ScoreResponse
 from tureen.engine.caller import ANONYMOUS, CALLER
 from tureen.engine.metrics import Metrics
 from tureen.engine.scorer import Scorer
+from tureen.engine.soups import Soups
 from tureen.errors import (
     BackendFailure,
     InvalidRequest,
@@ -74,6 +75,7 @@ class Admission:
         self.tracing = tracing
         self._keys = Keys(config)
         self._scorer: Scorer | None = None
+        self._soups: Soups | None = None
         self._closed: str | None = f"{config.model} is being loaded"
         self.in_flight = 0
         self.leaving = False
@@ -81,8 +83,8 @@ class Admission:
         self._idle.set()
         self._settled = asyncio.Event()
 
-    def open(self, scorer: Scorer) -> None:
-        self._scorer, self._closed, self.leaving = scorer, None, False
+    def open(self, scorer: Scorer, soups: Soups) -> None:
+        self._scorer, self._soups, self._closed, self.leaving = scorer, soups, None, False
         self._settled.set()
 
     def close(self, reason: str) -> None:
@@ -138,6 +140,12 @@ class Admission:
                 retry_after_s=RETRY_AFTER_S,
             )
         return self._scorer
+
+    def soups(self) -> Soups:
+        """Raises Overloaded while nothing is admitted."""
+        self.scorer()
+        assert self._soups is not None  # came with the scorer
+        return self._soups
 
     @contextmanager
     def admitted(self) -> Iterator[Scorer]:

@@ -23,12 +23,19 @@ from grpc_reflection.v1alpha import reflection
 from grpc_status import rpc_status
 
 from tureen import wire
-from tureen.contracts import RankRequest, SampleResult, ScoreRequest, ScoreResponse
+from tureen.contracts import (
+    CreateSoupRequest,
+    RankRequest,
+    SampleResult,
+    ScoreRequest,
+    ScoreResponse,
+)
 from tureen.engine.caller import CALLER
 from tureen.engine.scorer import Scorer
 from tureen.errors import DeadlineExceeded, InvalidRequest, TureenError
 from tureen.transports.admission import Admission, check_size, priority_of
 from tureen.transports.callers import REQUEST_ID, enter
+from tureen.transports.soup_routes import administrator
 from tureen.v1 import reward_pb2
 
 Context = grpc.aio.ServicerContext
@@ -37,6 +44,7 @@ Work = Callable[[Scorer, bytes, Terms], Awaitable[object]]
 T = TypeVar("T")
 
 SERVICE = reward_pb2.DESCRIPTOR.services_by_name["RewardService"].full_name
+SOUP_SERVICE = reward_pb2.DESCRIPTOR.services_by_name["SoupService"].full_name
 IN_FLIGHT_PER_STREAM = 256
 RECEIVE_FACTOR = 4  # messages up to so many times max_body_bytes are read, to be refused by name
 HANDSHAKE_TIMEOUT_MS = 20_000
@@ -62,10 +70,10 @@ def create_server(admission: Admission) -> tuple[grpc.aio.Server, Health]:
             ("grpc.max_connection_idle_ms", IDLE_MS),
         ]
     )
-    server.add_generic_rpc_handlers((RewardService(admission).handlers(),))
+    server.add_generic_rpc_handlers((RewardService(admission).handlers(), soup_handlers(admission)))
     state = Health(admission)
     health_pb2_grpc.add_HealthServicer_to_server(state, server)
-    names = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
+    names = (SERVICE, SOUP_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
     reflection.enable_server_reflection(names, server)
     return server, state
 
@@ -99,36 +107,14 @@ class RewardService:
         self._admission = admission
 
     def handlers(self) -> grpc.GenericRpcHandler:
-        unary = grpc.unary_unary_rpc_method_handler
-        return grpc.method_handlers_generic_handler(
-            SERVICE,
-            {
-                "Score": unary(self._method("score", _score)),
-                "Rank": unary(self._method("rank", _rank)),
-                "GetModel": unary(self._method("model", _get_model)),
-                "ListModels": unary(self._method("models", _list_models)),
-                "ScoreStream": grpc.stream_stream_rpc_method_handler(self.score_stream),
-            },
-        )
-
-    def _method(self, route: str, work: Work) -> Callable[[bytes, Context], Awaitable[bytes]]:
-        async def method(raw: bytes, context: Context) -> bytes:
-            _enter(context)
-            try:
-                with self._admission.recorded("grpc", route) as record:
-                    self._admission.authenticate(_metadata(context, "authorization"))
-                    with self._admission.admitted() as scorer:
-                        check_size(len(raw), self._admission.config.max_body_bytes)
-                        answering = work(scorer, raw, _terms(context))
-                        answer = await _until_deadline(context, answering)
-                        failure = record.failure(answer)
-                if failure is not None:
-                    raise failure
-                return _written(answer)
-            except TureenError as error:
-                await _abort(context, error)
-
-        return method
+        methods = {
+            "Score": _unary(self._admission, "score", _score),
+            "Rank": _unary(self._admission, "rank", _rank),
+            "GetModel": _unary(self._admission, "model", _get_model),
+            "ListModels": _unary(self._admission, "models", _list_models),
+            "ScoreStream": grpc.stream_stream_rpc_method_handler(self.score_stream),
+        }
+        return grpc.method_handlers_generic_handler(SERVICE, methods)
 
     async def score_stream(self, requests: AsyncIterator[bytes], context: Context) -> None:
         """Answers each message when it is done. At most IN_FLIGHT_PER_STREAM are read ahead: beyond
@@ -175,6 +161,62 @@ class RewardService:
             return ScoreResponse(
                 model=request.model or "", fingerprint="", soup="", results=results
             )
+
+
+def soup_handlers(admission: Admission) -> grpc.GenericRpcHandler:
+    """The methods of tureen.v1.SoupService over raw messages; all of them want an admin key."""
+
+    async def list_soups(scorer: Scorer, raw: bytes, terms: Terms) -> object:
+        wire.parse(reward_pb2.ListSoupsRequest, raw)
+        return admission.soups().list()
+
+    async def create(scorer: Scorer, raw: bytes, terms: Terms) -> object:
+        request = _read(CreateSoupRequest, raw)
+        return await admission.soups().create(request.coefficients, administrator())
+
+    async def activate(scorer: Scorer, raw: bytes, terms: Terms) -> object:
+        request = wire.parse(reward_pb2.ActivateSoupRequest, raw)
+        return await admission.soups().activate(request.fingerprint, administrator())
+
+    async def shadow(scorer: Scorer, raw: bytes, terms: Terms) -> object:
+        request = wire.parse(reward_pb2.ShadowSoupRequest, raw)
+        return await admission.soups().shadow(request.fingerprint, administrator())
+
+    async def rollback(scorer: Scorer, raw: bytes, terms: Terms) -> object:
+        request = wire.parse(reward_pb2.RollbackSoupRequest, raw)
+        named = request.fingerprint if request.HasField("fingerprint") else None
+        return await admission.soups().rollback(named, administrator())
+
+    works: dict[str, Work] = {
+        "ListSoups": list_soups,
+        "CreateSoup": create,
+        "ActivateSoup": activate,
+        "ShadowSoup": shadow,
+        "RollbackSoup": rollback,
+    }
+    methods = {name: _unary(admission, "soups", work, admin=True) for name, work in works.items()}
+    return grpc.method_handlers_generic_handler(SOUP_SERVICE, methods)
+
+
+def _unary(
+    admission: Admission, route: str, work: Work, *, admin: bool = False
+) -> grpc.RpcMethodHandler:
+    async def method(raw: bytes, context: Context) -> bytes:
+        _enter(context)
+        try:
+            with admission.recorded("grpc", route) as record:
+                admission.authenticate(_metadata(context, "authorization"), admin=admin)
+                with admission.admitted() as scorer:
+                    check_size(len(raw), admission.config.max_body_bytes)
+                    answer = await _until_deadline(context, work(scorer, raw, _terms(context)))
+                    failure = record.failure(answer)
+            if failure is not None:
+                raise failure
+            return _written(answer)
+        except TureenError as error:
+            await _abort(context, error)
+
+    return grpc.unary_unary_rpc_method_handler(method)
 
 
 async def _score(scorer: Scorer, raw: bytes, terms: Terms) -> object:

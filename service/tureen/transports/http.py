@@ -33,7 +33,7 @@ from tureen.errors import (
     TureenError,
     nearest,
 )
-from tureen.transports import compat, console, openapi
+from tureen.transports import compat, console, openapi, soup_routes
 from tureen.transports.admission import (
     RETRY_AFTER_S,
     Admission,
@@ -66,6 +66,7 @@ def create_app(admission: Admission) -> FastAPI:
     drop_ins = compat.install(app, admission, answer, look_up)
     _scoring_routes(app, answer, drop_ins)
     _model_routes(app, look_up)
+    soup_routes.install(app, admission, _answering(admission, admin=True))
     _operating_routes(app, admission)
     console.install(app)
     return app
@@ -91,13 +92,13 @@ class CloseWhenLeaving:
         await self.app(scope, receive, closing)
 
 
-def _answering(admission: Admission) -> compat.Answer:
-    """The way of every scoring request, from its headers to its answer."""
+def _answering(admission: Admission, *, admin: bool = False) -> compat.Answer:
+    """The way of every request that scores, or that wants an admin key, from headers to answer."""
 
     async def answer(request: Request, route: str, work: compat.Work) -> Response:
         headers = request.headers
         with admission.recorded("http", route) as record:
-            admission.authenticate(headers.get("authorization"))
+            admission.authenticate(headers.get("authorization"), admin=admin)
             admission.scorer()  # refuses before the body is read; who sends it slowly is not admitted
             deadline_ns = deadline_of(headers.get("x-request-timeout-ms"))
             terms = {

@@ -13,6 +13,7 @@ from pydantic import TypeAdapter
 from pydantic.json_schema import JsonSchemaMode
 
 from tureen.contracts import (
+    CreateSoupRequest,
     ErrorInfo,
     Priority,
     RankRequest,
@@ -21,14 +22,18 @@ from tureen.contracts import (
 from tureen.errors import (
     BackendFailure,
     DeadlineExceeded,
+    Forbidden,
+    IncompatibleSoup,
     InputTooLong,
     InvalidRequest,
     Overloaded,
     PayloadTooLarge,
+    QuotaExceeded,
     TureenError,
     Unauthenticated,
     UnknownHead,
     UnknownModel,
+    UnknownSoup,
 )
 
 SCORING_ERRORS = (
@@ -38,6 +43,18 @@ SCORING_ERRORS = (
     UnknownHead,
     PayloadTooLarge,
     Unauthenticated,
+    QuotaExceeded,
+    Overloaded,
+    DeadlineExceeded,
+    BackendFailure,
+)
+ADMIN_ERRORS = (
+    InvalidRequest,
+    UnknownSoup,
+    PayloadTooLarge,
+    Unauthenticated,
+    Forbidden,
+    IncompatibleSoup,
     Overloaded,
     DeadlineExceeded,
     BackendFailure,
@@ -71,6 +88,7 @@ _SAMPLE = {
 EXAMPLES = {
     ScoreRequest: {"samples": [{"id": "q1", **_SAMPLE}], "uncertainty": True},
     RankRequest: _SAMPLE,
+    CreateSoupRequest: {"coefficients": {"one-ingredient": 0.75, "another": 0.25}},
 }
 
 

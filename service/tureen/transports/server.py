@@ -24,15 +24,17 @@ import uvicorn
 from tureen._version import __version__
 from tureen.config import Config, flag
 from tureen.engine.background import busy, in_background
-from tureen.engine.loading import load_model
 from tureen.engine.metrics import Metrics
 from tureen.engine.scorer import Scorer
+from tureen.engine.soup_store import SoupStore
+from tureen.engine.soups import Soups
 from tureen.transports import logs
 from tureen.transports.admission import Admission
 from tureen.transports.grpc import Health, create_server
 from tureen.transports.http import create_app
 from tureen.transports.http_protocol import protocol_of
 from tureen.transports.logs import say
+from tureen.transports.soup_source import source_of
 from tureen.transports.tls import Tls, tls_of
 from tureen.transports.tracing import tracing_of
 from tureen.usage import UsageError
@@ -142,19 +144,20 @@ class Doors:
 
 async def _load(config: Config, admission: Admission) -> Scorer:
     """Loads and checks the model while the doors answer; admits requests when it is done."""
-    model = await in_background(
-        load_model,
-        config.model,
-        backend=config.backend,
-        device=config.device,
-        dtype=config.dtype,
-        redistribute=config.redistribute,
-    )
+    source = await in_background(source_of, config)
+    origin, store, records = source.origin, None, None
+    if origin is not None:
+        store = SoupStore(config.state_dir, origin.fingerprint)
+        records = await in_background(store.read)
+        model = await in_background(source.restored, records)
+    else:
+        model = await in_background(source.load, None)
     scorer = Scorer([model], limits=config.limits(), metrics=admission.metrics)
     await scorer.start()
+    soups = Soups(scorer, source, records=records, store=store, max_loaded=config.max_loaded_soups)
     gc.collect()
     gc.freeze()  # what was loaded stays: no collection needs to look at it again
-    admission.open(scorer)
+    admission.open(scorer, soups)
     return scorer
 
 

@@ -401,3 +401,109 @@ class ModelList(_message.Message):
     default_model: str
     models: _containers.RepeatedCompositeFieldContainer[ModelInfo]
     def __init__(self, default_model: _Optional[str] = ..., models: _Optional[_Iterable[_Union[ModelInfo, _Mapping]]] = ...) -> None: ...
+
+class ListSoupsRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class CreateSoupRequest(_message.Message):
+    __slots__ = ("coefficients",)
+    class CoefficientsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: float
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
+    COEFFICIENTS_FIELD_NUMBER: _ClassVar[int]
+    coefficients: _containers.ScalarMap[str, float]
+    def __init__(self, coefficients: _Optional[_Mapping[str, float]] = ...) -> None: ...
+
+class ActivateSoupRequest(_message.Message):
+    __slots__ = ("fingerprint",)
+    FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+    fingerprint: str
+    def __init__(self, fingerprint: _Optional[str] = ...) -> None: ...
+
+class ShadowSoupRequest(_message.Message):
+    __slots__ = ("fingerprint",)
+    FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+    fingerprint: str
+    def __init__(self, fingerprint: _Optional[str] = ...) -> None: ...
+
+class RollbackSoupRequest(_message.Message):
+    __slots__ = ("fingerprint",)
+    FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+    fingerprint: str
+    def __init__(self, fingerprint: _Optional[str] = ...) -> None: ...
+
+class ShadowReport(_message.Message):
+    __slots__ = ("responses", "skipped", "failed", "rank_correlation", "drift_psi", "mean_active", "mean_shadow", "largest_change")
+    RESPONSES_FIELD_NUMBER: _ClassVar[int]
+    SKIPPED_FIELD_NUMBER: _ClassVar[int]
+    FAILED_FIELD_NUMBER: _ClassVar[int]
+    RANK_CORRELATION_FIELD_NUMBER: _ClassVar[int]
+    DRIFT_PSI_FIELD_NUMBER: _ClassVar[int]
+    MEAN_ACTIVE_FIELD_NUMBER: _ClassVar[int]
+    MEAN_SHADOW_FIELD_NUMBER: _ClassVar[int]
+    LARGEST_CHANGE_FIELD_NUMBER: _ClassVar[int]
+    responses: int
+    skipped: int
+    failed: int
+    rank_correlation: float
+    drift_psi: float
+    mean_active: float
+    mean_shadow: float
+    largest_change: float
+    def __init__(self, responses: _Optional[int] = ..., skipped: _Optional[int] = ..., failed: _Optional[int] = ..., rank_correlation: _Optional[float] = ..., drift_psi: _Optional[float] = ..., mean_active: _Optional[float] = ..., mean_shadow: _Optional[float] = ..., largest_change: _Optional[float] = ...) -> None: ...
+
+class SoupInfo(_message.Message):
+    __slots__ = ("fingerprint", "soup", "state", "coefficients", "created_ns", "trouble", "shadow")
+    class CoefficientsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: float
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
+    FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+    SOUP_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    COEFFICIENTS_FIELD_NUMBER: _ClassVar[int]
+    CREATED_NS_FIELD_NUMBER: _ClassVar[int]
+    TROUBLE_FIELD_NUMBER: _ClassVar[int]
+    SHADOW_FIELD_NUMBER: _ClassVar[int]
+    fingerprint: str
+    soup: str
+    state: str
+    coefficients: _containers.ScalarMap[str, float]
+    created_ns: int
+    trouble: str
+    shadow: ShadowReport
+    def __init__(self, fingerprint: _Optional[str] = ..., soup: _Optional[str] = ..., state: _Optional[str] = ..., coefficients: _Optional[_Mapping[str, float]] = ..., created_ns: _Optional[int] = ..., trouble: _Optional[str] = ..., shadow: _Optional[_Union[ShadowReport, _Mapping]] = ...) -> None: ...
+
+class SoupEvent(_message.Message):
+    __slots__ = ("action", "fingerprint", "time_ns", "by")
+    ACTION_FIELD_NUMBER: _ClassVar[int]
+    FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+    TIME_NS_FIELD_NUMBER: _ClassVar[int]
+    BY_FIELD_NUMBER: _ClassVar[int]
+    action: str
+    fingerprint: str
+    time_ns: int
+    by: str
+    def __init__(self, action: _Optional[str] = ..., fingerprint: _Optional[str] = ..., time_ns: _Optional[int] = ..., by: _Optional[str] = ...) -> None: ...
+
+class SoupList(_message.Message):
+    __slots__ = ("model", "active", "previous", "soups", "history")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    ACTIVE_FIELD_NUMBER: _ClassVar[int]
+    PREVIOUS_FIELD_NUMBER: _ClassVar[int]
+    SOUPS_FIELD_NUMBER: _ClassVar[int]
+    HISTORY_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    active: str
+    previous: str
+    soups: _containers.RepeatedCompositeFieldContainer[SoupInfo]
+    history: _containers.RepeatedCompositeFieldContainer[SoupEvent]
+    def __init__(self, model: _Optional[str] = ..., active: _Optional[str] = ..., previous: _Optional[str] = ..., soups: _Optional[_Iterable[_Union[SoupInfo, _Mapping]]] = ..., history: _Optional[_Iterable[_Union[SoupEvent, _Mapping]]] = ...) -> None: ...

@@ -273,3 +273,254 @@ class RewardService(object):
             timeout,
             metadata,
             _registered_method=True)
+
+
+class SoupServiceStub(object):
+    """Weightings of the served model's ingredients, changed while it answers. Wants an admin key.
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.ListSoups = channel.unary_unary(
+                '/tureen.v1.SoupService/ListSoups',
+                request_serializer=tureen_dot_v1_dot_reward__pb2.ListSoupsRequest.SerializeToString,
+                response_deserializer=tureen_dot_v1_dot_reward__pb2.SoupList.FromString,
+                _registered_method=True)
+        self.CreateSoup = channel.unary_unary(
+                '/tureen.v1.SoupService/CreateSoup',
+                request_serializer=tureen_dot_v1_dot_reward__pb2.CreateSoupRequest.SerializeToString,
+                response_deserializer=tureen_dot_v1_dot_reward__pb2.SoupInfo.FromString,
+                _registered_method=True)
+        self.ActivateSoup = channel.unary_unary(
+                '/tureen.v1.SoupService/ActivateSoup',
+                request_serializer=tureen_dot_v1_dot_reward__pb2.ActivateSoupRequest.SerializeToString,
+                response_deserializer=tureen_dot_v1_dot_reward__pb2.SoupInfo.FromString,
+                _registered_method=True)
+        self.ShadowSoup = channel.unary_unary(
+                '/tureen.v1.SoupService/ShadowSoup',
+                request_serializer=tureen_dot_v1_dot_reward__pb2.ShadowSoupRequest.SerializeToString,
+                response_deserializer=tureen_dot_v1_dot_reward__pb2.SoupInfo.FromString,
+                _registered_method=True)
+        self.RollbackSoup = channel.unary_unary(
+                '/tureen.v1.SoupService/RollbackSoup',
+                request_serializer=tureen_dot_v1_dot_reward__pb2.RollbackSoupRequest.SerializeToString,
+                response_deserializer=tureen_dot_v1_dot_reward__pb2.SoupInfo.FromString,
+                _registered_method=True)
+
+
+class SoupServiceServicer(object):
+    """Weightings of the served model's ingredients, changed while it answers. Wants an admin key.
+    """
+
+    def ListSoups(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateSoup(self, request, context):
+        """Answers at once; the soup is formed and checked in the background.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ActivateSoup(self, request, context):
+        """From this answer on every request is scored by this soup; those in flight finish on the old one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ShadowSoup(self, request, context):
+        """Scores what the active soup scores, and answers nobody. The active soup's own ends the shadow.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RollbackSoup(self, request, context):
+        """Activates the soup that was active before.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_SoupServiceServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'ListSoups': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSoups,
+                    request_deserializer=tureen_dot_v1_dot_reward__pb2.ListSoupsRequest.FromString,
+                    response_serializer=tureen_dot_v1_dot_reward__pb2.SoupList.SerializeToString,
+            ),
+            'CreateSoup': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateSoup,
+                    request_deserializer=tureen_dot_v1_dot_reward__pb2.CreateSoupRequest.FromString,
+                    response_serializer=tureen_dot_v1_dot_reward__pb2.SoupInfo.SerializeToString,
+            ),
+            'ActivateSoup': grpc.unary_unary_rpc_method_handler(
+                    servicer.ActivateSoup,
+                    request_deserializer=tureen_dot_v1_dot_reward__pb2.ActivateSoupRequest.FromString,
+                    response_serializer=tureen_dot_v1_dot_reward__pb2.SoupInfo.SerializeToString,
+            ),
+            'ShadowSoup': grpc.unary_unary_rpc_method_handler(
+                    servicer.ShadowSoup,
+                    request_deserializer=tureen_dot_v1_dot_reward__pb2.ShadowSoupRequest.FromString,
+                    response_serializer=tureen_dot_v1_dot_reward__pb2.SoupInfo.SerializeToString,
+            ),
+            'RollbackSoup': grpc.unary_unary_rpc_method_handler(
+                    servicer.RollbackSoup,
+                    request_deserializer=tureen_dot_v1_dot_reward__pb2.RollbackSoupRequest.FromString,
+                    response_serializer=tureen_dot_v1_dot_reward__pb2.SoupInfo.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'tureen.v1.SoupService', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('tureen.v1.SoupService', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class SoupService(object):
+    """Weightings of the served model's ingredients, changed while it answers. Wants an admin key.
+    """
+
+    @staticmethod
+    def ListSoups(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tureen.v1.SoupService/ListSoups',
+            tureen_dot_v1_dot_reward__pb2.ListSoupsRequest.SerializeToString,
+            tureen_dot_v1_dot_reward__pb2.SoupList.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateSoup(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tureen.v1.SoupService/CreateSoup',
+            tureen_dot_v1_dot_reward__pb2.CreateSoupRequest.SerializeToString,
+            tureen_dot_v1_dot_reward__pb2.SoupInfo.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ActivateSoup(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tureen.v1.SoupService/ActivateSoup',
+            tureen_dot_v1_dot_reward__pb2.ActivateSoupRequest.SerializeToString,
+            tureen_dot_v1_dot_reward__pb2.SoupInfo.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ShadowSoup(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tureen.v1.SoupService/ShadowSoup',
+            tureen_dot_v1_dot_reward__pb2.ShadowSoupRequest.SerializeToString,
+            tureen_dot_v1_dot_reward__pb2.SoupInfo.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RollbackSoup(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tureen.v1.SoupService/RollbackSoup',
+            tureen_dot_v1_dot_reward__pb2.RollbackSoupRequest.SerializeToString,
+            tureen_dot_v1_dot_reward__pb2.SoupInfo.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)

@@ -1,0 +1,101 @@
+"""A soup that scores what the active one scores, and answers nobody: how far apart are the two?"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from contextvars import Context
+
+import numpy as np
+
+from tureen.contracts import Aggregation, Priority, Sample, Score, ScoreOptions, ShadowReport
+from tureen.engine.reward_watch import spearman
+from tureen.engine.serving import Outcome, Serving
+from tureen.errors import TureenError
+from tureen.model.drift import drift, reward_reference
+
+COMPARED = 2048  # latest responses
+ENOUGH = 20  # responses, before anything is said of them
+BEHIND = 256  # responses on their way, above which others are skipped
+
+
+class Shadow:
+    """Compares rewards of the model's own heads and weights; for one event loop."""
+
+    def __init__(self, fingerprint: str, serving: Serving) -> None:
+        self.fingerprint = fingerprint
+        self._serving = serving
+        self._pairs: deque[tuple[float, float]] = deque(maxlen=COMPARED)  # active, shadow
+        self._responses = self._skipped = self._failed = self._pending = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def follow(
+        self, samples: Sequence[Sample], options: ScoreOptions, outcomes: Sequence[Outcome]
+    ) -> None:
+        """Scores the same samples behind the answer's back."""
+        answered = [
+            (sample, outcome)
+            for sample, outcome in zip(samples, outcomes, strict=True)
+            if not isinstance(outcome, TureenError)
+        ]
+        count = sum(len(scores) for _, scores in answered)
+        own = options.heads is None and options.weights is None
+        if not own or options.aggregation is not Aggregation.MEAN or self._pending + count > BEHIND:
+            self._skipped += count
+            return
+        if not count:
+            return
+        self._pending += count
+        # A context of its own: the caller's name and trace are not for this.
+        scoring = self._score(answered, ScoreOptions(truncate=options.truncate, segments=False))
+        task = asyncio.get_running_loop().create_task(scoring, context=Context())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _score(
+        self, answered: Sequence[tuple[Sample, tuple[Score, ...]]], options: ScoreOptions
+    ) -> None:
+        count = sum(len(scores) for _, scores in answered)
+        samples = [sample for sample, _ in answered]
+        try:
+            with self._serving.used():
+                outcomes, _ = await self._serving.evaluate(
+                    samples, options, lane=Priority.BULK, deadline_ns=None
+                )
+        except TureenError:
+            self._failed += count
+            return
+        finally:
+            self._pending -= count
+        for (_, scores), outcome in zip(answered, outcomes, strict=True):
+            if isinstance(outcome, TureenError):
+                self._failed += len(scores)
+                continue
+            self._responses += len(scores)
+            self._pairs += [
+                (one.reward, other.reward) for one, other in zip(scores, outcome, strict=True)
+            ]
+
+    def report(self) -> ShadowReport:
+        report = {
+            "responses": self._responses,
+            "skipped": self._skipped,
+            "failed": self._failed,
+        }
+        if len(self._pairs) < ENOUGH:
+            return ShadowReport(**report)
+        active, shadow = np.array(self._pairs).T
+        return ShadowReport(
+            **report,
+            rank_correlation=spearman(active, shadow),
+            drift_psi=drift(shadow, reward_reference(active)),
+            mean_active=float(active.mean()),
+            mean_shadow=float(shadow.mean()),
+            largest_change=float(np.abs(shadow - active).max()),
+        )
+
+    def stop(self) -> None:
+        """What is on its way is dropped."""
+        for task in self._tasks:
+            task.cancel()
