@@ -5,6 +5,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
+import subprocess
+import sys
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -276,6 +279,41 @@ def test_another_configuration_does_not_go_on(root: Path):
     moved = pico_ppo.config(root, "other", oracle="elsewhere:1", patience_s=1.0)
     ppo.train(moved, Rewarding(blue))  # where the service stands may change
     assert len(pico_ppo.steps(root, "other")) == 4
+
+
+@pytest.mark.slow
+def test_two_processes_share_a_step(root: Path):
+    """Each samples its half of the prompts; figures, replay and the policy are of both."""
+    script = root / "two.py"
+    script.write_text(
+        "import sys\n"
+        "from pathlib import Path\n"
+        "import pico_ppo\n"
+        "root = Path(sys.argv[1])\n"
+        "options = {'steps': 2, 'replay': (str(root / 'text.jsonl'),)}\n"
+        "pico_ppo.run(root, 'two', pico_ppo.Rewarding(pico_ppo.blue), **options)\n"
+    )
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(Path(pico_ppo.__file__).parent),
+        "ACCELERATE_USE_CPU": "1",
+        "OMP_NUM_THREADS": "1",
+    }
+    launch = "-m torch.distributed.run --standalone --nproc_per_node 2".split()
+    child = subprocess.run(
+        [sys.executable, *launch, str(script), str(root)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert child.returncode == 0, child.stderr
+    first, second = pico_ppo.steps(root, "two")
+    assert first["kl/k1_nats_per_response"] == pytest.approx(0, abs=1e-5)
+    assert second["kl/k3_nats_per_response"] > 0
+    written = pico_ppo.read(root / "two.run" / "responses" / "000001.jsonl")
+    assert len(written) == 16
+    assert [one["id"] for one in written].count(pico_ppo.PROMPTS[0]) == 4  # each prompt as often
 
 
 def test_remote_oracle_takes_what_the_config_says(monkeypatch):
