@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import httpx2
 from doors import OpenDoors, RawGrpc
@@ -25,7 +26,8 @@ WELL, ILL = Health(True, True, True), Health(False, False, False)
 def health(doors: OpenDoors) -> Health:
     raw = RawGrpc(doors.target)
     try:
-        check = health_pb2_grpc.HealthStub(raw.channel).Check(health_pb2.HealthCheckRequest())
+        stub: Any = health_pb2_grpc.HealthStub(raw.channel)
+        check = stub.Check(health_pb2.HealthCheckRequest())
     finally:
         raw.channel.close()
     assert httpx2.get(f"{doors.url}/healthz").status_code == 200, "the process lives"
