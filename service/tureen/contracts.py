@@ -63,8 +63,6 @@ class SoupState(StrEnum):
 
 
 class SoupAction(StrEnum):
-    """What has happened to a soup."""
-
     CREATE = "create"
     SHADOW = "shadow"
     UNSHADOW = "unshadow"
@@ -348,11 +346,10 @@ class CreateSoupRequest:
 class ShadowReport:
     """What a shadow would have answered, beside what the active soup did.
 
-    responses: compared so far; the figures are over the latest 2048 of them. skipped: not compared,
-    because they asked for heads, weights or an aggregation of their own, or the shadow was behind.
+    responses: compared so far; the figures are over the latest 2048, and None below 20. skipped:
+    with heads, weights or an aggregation of their own, or while the shadow was behind.
     failed: that the shadow could not score. rank_correlation: Spearman's ρ of the two rewards.
-    drift_psi: population stability index of the shadow's rewards against the active soup's. Both
-    are None below 20 responses, the first also where all rewards are equal.
+    drift_psi: population stability index of the shadow's rewards against the active soup's.
     """
 
     responses: int

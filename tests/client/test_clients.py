@@ -288,6 +288,7 @@ def test_the_four_surfaces_are_one():
     assert set(first) == {
         *("close", "healthy", "model", "models", "rank", "ready", "score", "score_samples"),
         *("send", "stream", "stream_answers"),
+        *("soups", "create_soup", "activate_soup", "shadow_soup", "rollback_soup"),
     }
     assert all(other == first for other in others)
     assert len({inspect.signature(kind) for kind in CLIENTS}) == 1

@@ -92,11 +92,15 @@ def test_openapi_describes_bodies_answers_and_errors(http: httpx2.Client):
         *("/get_reward", "/rm", "/classify", "/v1/embeddings", "/pooling", "/score", "/predict"),
         *("/rerank", "/v1/rerank", "/v2/rerank", "/info", "/v1/score/evaluation"),
         "/v1/chat/completions",
+        *("/v1/soups", "/v1/soups/rollback"),
+        *(f"/v1/soups/{{fingerprint}}/{what}" for what in ("activate", "shadow", "rollback")),
     }
+    made = document["paths"]["/v1/soups"]["post"]["responses"]
+    assert set(made) == set("202 401 403 404 409 413 422 500 503 504".split())
     score = document["paths"]["/v1/score"]["post"]
     body = score["requestBody"]["content"]["application/json"]
     assert body["schema"] == {"$ref": "#/components/schemas/ScoreRequest"}
-    assert set(score["responses"]) == set("200 401 404 413 422 500 503 504".split())
+    assert set(score["responses"]) == set("200 401 404 413 422 429 500 503 504".split())
     assert "overloaded" in score["responses"]["503"]["description"]
     schemas = document["components"]["schemas"]
     assert schemas["ScoreRequest"]["additionalProperties"] is False

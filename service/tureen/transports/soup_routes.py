@@ -39,7 +39,10 @@ def install(app: FastAPI, admission: Admission, answer: Answer) -> None:
         return await answer(request, "soups", reply)
 
     def described(answers: type, asks: type | None = None) -> dict[str, Any]:
-        return openapi.operation(asks=asks, answers=answers, errors=openapi.ADMIN_ERRORS)
+        made = openapi.operation(asks=asks, answers=answers, errors=openapi.ADMIN_ERRORS)
+        if asks is not None:  # is done in the background
+            made["responses"][str(ACCEPTED)] = made["responses"].pop("200")
+        return made
 
     @app.get("/v1/soups", openapi_extra=described(SoupList))
     async def list_soups(request: Request) -> Response:
