@@ -23,7 +23,7 @@ def directory(root: Path) -> Path:
 
 
 def config(root: Path, name: str, **changes: Any) -> Config:
-    """Of a short run under `root`, one of two layers trained, 9 steps an epoch."""
+    """Of a short run under `root`, one of two layers trained, 11 steps an epoch."""
     defaults: dict[str, Any] = {
         "data": str(root / "data"),
         "out": str(root / name),

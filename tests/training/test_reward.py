@@ -74,12 +74,12 @@ def layers(directory: Path) -> torch.nn.ModuleList:
 @pytest.mark.slow
 def test_the_log_tells_the_run(made: Path):
     records = pico_training.events(made, "first")
-    names = ["data", "frozen layers", "probe", *["step"] * 9, "epoch"]
+    names = ["data", "frozen layers", "probe", *["step"] * 11, "epoch"]
     assert [record["event"] for record in records] == names
-    assert records[0]["train"] == {"qa_feedback": 26, "contrast": 4}
+    assert records[0]["train"] == {"qa_feedback": 30, "contrast": 4}
     heads = {"preference", "factuality", "relevance", "completeness"}
     assert set(records[3]["loss"]) == heads
-    assert [record["step"] for record in records[3:]] == [*range(1, 10), 9]
+    assert [record["step"] for record in records[3:]] == [*range(1, 12), 11]
     assert {"preference_accuracy", "relevance_auroc"} <= set(records[-1]["validation"])
     assert (made / "first.run" / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert not (made / "first.run" / "state").exists()
