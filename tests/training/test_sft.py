@@ -13,8 +13,10 @@ from tureen_training.data.jsonl import BadData, records
 from tureen_training.policies import (
     Sampling,
     TinySpec,
+    end_id,
     fingerprint_of,
     load_policy,
+    pad_id,
     prompt_ids,
     sample,
 )
@@ -133,7 +135,9 @@ def test_only_the_response_is_imitated(tmp_path):
     imitated = [i for i in demonstration["labels"] if i != -100]
     assert tokenizer.decode(imitated) == " The dog is red.</s>"
     assert demonstration["input_ids"][-len(imitated) :] == imitated
-    assert tokenizer.decode(text["labels"]).endswith("The dog.</s></s>")
+    assert tokenizer.decode(text["labels"]) == "<s>The dog.</s>"  # its own end of text, not two
+    asked = demonstration["input_ids"][: -len(imitated)]
+    assert tokenizer.decode(asked).count("</s>") == 0
     assert text["labels"] == text["input_ids"]
 
 
@@ -151,9 +155,8 @@ def test_a_chat_model_goes_through(tmp_path):
             num_key_value_heads=1,
             head_dim=16,
             max_position_embeddings=256,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
-            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=end_id(tokenizer),
+            pad_token_id=pad_id(tokenizer),
         )
     ).save_pretrained(base)
     rows = [

@@ -220,7 +220,7 @@ def prompt_ids(
                 "messages need a tokenizer with a chat template; give a plain prompt instead"
             )
         passages = PASSAGES.format(" ".join(context)) if context else ""
-        return list(tokenizer(PLAIN.format(passages=passages, prompt=prompt))["input_ids"])
+        return whole_ids(tokenizer, PLAIN.format(passages=passages, prompt=prompt))
     if isinstance(prompt, str):
         messages = [{"role": "user", "content": prompt}]
     else:
@@ -228,6 +228,12 @@ def prompt_ids(
     messages[-1]["content"] = "\n".join((*context, messages[-1]["content"]))
     text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
     return list(tokenizer(str(text), add_special_tokens=False)["input_ids"])
+
+
+def whole_ids(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:
+    """The tokens of a text with what the tokenizer puts before it, and without any end of text."""
+    ids = list(tokenizer(text)["input_ids"])
+    return ids[:-1] if ids[-1] == end_id(tokenizer) else ids
 
 
 def response_ids(tokenizer: PreTrainedTokenizerFast, response: str) -> list[int]:

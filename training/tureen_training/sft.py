@@ -40,6 +40,7 @@ from tureen_training.policies import (
     response_ids,
     save_policy,
     tiny_policy,
+    whole_ids,
 )
 from tureen_training.runlog import ReportTo, RunLog, accelerator_for, progress
 
@@ -213,7 +214,7 @@ def encode_files(
 def encode(fields: Fields, tokenizer: PreTrainedTokenizerFast) -> dict[str, list[int]]:
     """The tokens of one record, and as labels those that are imitated; raises BadData."""
     if "text" in fields.record:
-        ids = [*tokenizer(fields.text("text"))["input_ids"], end_id(tokenizer)]
+        ids = [*whole_ids(tokenizer, fields.text("text")), end_id(tokenizer)]
         return {"input_ids": ids, "labels": ids}
     prompt, messages = read_prompt(fields)
     context = fields.texts("context") if "context" in fields.record else ()

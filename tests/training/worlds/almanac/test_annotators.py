@@ -78,7 +78,7 @@ def test_viewpoint_and_a_liking_for_length_decide():
     item = next(i for i in almanac.items("train", "view", 50) if len(i.asked) == 3)
     golds = [judge(item, text) for text in ("x.", "")]
     # "x.": wrong 1, unasked 1, missing 3; "": missing 3
-    only = dict.fromkeys(ERRORS, 0.0)
+    only: dict[str, float] = dict.fromkeys(ERRORS, 0.0)
     checker = Annotator(name="a", viewpoint={**only, "wrong_facts": 2.0})
     assert [checker.utility(gold, "") for gold in golds] == [-2.0, 0.0]
     examiner = Annotator(name="b", viewpoint={**only, "missing_facts": 1.0})

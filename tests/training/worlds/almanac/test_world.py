@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tureen_training.worlds.almanac.dataset import make_almanac
 from tureen_training.worlds.almanac.errors import Errors, Habits, demonstrate, respond
-from tureen_training.worlds.almanac.gold import judge
+from tureen_training.worlds.almanac.gold import judge, trivial
 from tureen_training.worlds.almanac.render import parse
 from tureen_training.worlds.almanac.world import make_world
 
@@ -92,3 +92,10 @@ def test_writers_of_demonstrations_err_as_often_as_their_habits_say():
         assert gold.missing_facts == len(item.asked) - 1
     with pytest.raises(ValueError, match="slip at most habit"):
         Habits(slip=0.5, habit=0.1)
+
+
+def test_who_recites_the_passages_is_right_and_says_too_much():
+    for item, silence, recital in zip(ITEMS, *trivial(ITEMS).values(), strict=True):
+        assert (silence.score, silence.missing_facts) == (0, len(item.asked))
+        assert (recital.wrong_facts, recital.missing_facts) == (0, 0)
+        assert recital.unasked_facts == len(item.facts) - len(item.asked)

@@ -98,6 +98,14 @@ def figures(golds: Sequence[Gold], baselines: Mapping[str, Sequence[Gold]]) -> d
     }
 
 
+def trivial(items: Sequence[Item]) -> dict[str, list[Gold]]:
+    """Baselines of `figures`: who says nothing, and who recites the passages."""
+    return {
+        "silence": [judge(item, "") for item in items],
+        "recital": [judge(item, " ".join(item.context)) for item in items],
+    }
+
+
 def rows(golds: Iterable[Gold]) -> dict[str, np.ndarray]:
     """One number a response, by the name of the figure that its mean is."""
     golds = list(golds)
