@@ -86,6 +86,8 @@ class TureenError(Exception):
 
 def _carried(got: Figure) -> Figure:
     """What can travel: JSON has no infinity and no NaN, neither door integers above 64 bits."""
+    if isinstance(got, bool):  # an int to Python, but to no client
+        return str(got).lower()
     if isinstance(got, str):
         return got[:CARRIED]
     if isinstance(got, float):

@@ -80,6 +80,7 @@ def test_nearest():
         (-(2**63), -(2**63)),
         (float("-inf"), "-inf"),
         (1e308, 1e308),
+        (True, "true"),
         ("x" * 5000, "x" * errors.CARRIED),
     ],
 )

@@ -13,6 +13,7 @@ from fastapi_offline import FastAPIOffline
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tureen._version import __version__
@@ -199,7 +200,7 @@ def _operating_routes(app: FastAPI, admission: Admission) -> None:
             raise Overloaded(f"Not ready: {reason}.", retry_after_s=RETRY_AFTER_S)
         return json_reply({"status": "ready"})
 
-    @app.get("/metrics")
+    @app.get("/metrics", response_class=PlainTextResponse)
     async def metrics() -> Response:
         """Prometheus metrics."""
         return Response(admission.metrics.render(), media_type=CONTENT_TYPE_LATEST)
