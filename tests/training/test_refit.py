@@ -44,9 +44,7 @@ def test_logistic_minimises_the_stated_loss():
     scale = np.sqrt((moves**2).mean(axis=0))
 
     def loss(w: np.ndarray) -> float:
-        return float(
-            np.logaddexp(0, -moves @ w).sum() + penalty / 2 * np.square(w * scale).sum()
-        )
+        return float(np.logaddexp(0, -moves @ w).sum() + penalty / 2 * np.square(w * scale).sum())
 
     expected = minimize(loss, np.zeros(3), method="BFGS", options={"gtol": 1e-8}).x
     assert logistic(moves, penalty) == pytest.approx(expected, rel=1e-3, abs=1e-6)
