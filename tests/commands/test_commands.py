@@ -12,6 +12,7 @@ import pytest
 from tureen import cli
 from tureen.contracts import Sample
 from tureen.engine.loading import load_model
+from tureen.engine.onnx_backend import OnnxBackend
 from tureen.engine.stub_backend import StubBackend
 
 PROMPT = ["--prompt", "What is 2+2?", "--response", "4. Surely.", "--response", "5"]
@@ -199,11 +200,11 @@ def test_doctor_finds_a_model_that_listens_to_its_neighbours(capsys, monkeypatch
 
 
 def test_doctor_finds_a_model_that_is_never_twice_the_same(capsys, monkeypatch):
-    """Steady for the five batches of the start-up check, then each batch adds 0.001."""
+    """Steady for the 16 batches about padding and the five of the start-up check; then each adds 0.001."""
     honest, batches = StubBackend.forward, iter(range(10_000))
 
     def drifting(self, batch):
-        return honest(self, batch) + 1e-3 * max(0, next(batches) - 4)
+        return honest(self, batch) + 1e-3 * max(0, next(batches) - 20)
 
     monkeypatch.setattr(StubBackend, "forward", drifting)
     status, out, _ = run(capsys, "doctor", "stub", "--json")
@@ -211,7 +212,7 @@ def test_doctor_finds_a_model_that_is_never_twice_the_same(capsys, monkeypatch):
     assert (status, "twice the same" in failed) == (1, True)
 
 
-def test_soup_export_doctor_in_one_row(capsys, members: list[Path], tmp_path: Path):
+def test_soup_export_doctor_in_one_row(capsys, members: list[Path], tmp_path: Path, monkeypatch):
     """A soup is made, inspected, compared, exported, examined and scored with, by commands alone."""
     soup = tmp_path / "soup"
     status, out, _ = run(capsys, "soup", "make", *map(str, members), "--out", str(soup))
@@ -240,6 +241,13 @@ def test_soup_export_doctor_in_one_row(capsys, members: list[Path], tmp_path: Pa
     status, out, _ = run(capsys, "doctor", str(soup), "--json")
     checks = {check["name"]: check["status"] for check in json.loads(out)["checks"]}
     assert (status, checks["torch = onnx"], checks["tokens of a pair"]) == (0, "ok", "ok")
+
+    honest = OnnxBackend.forward
+    with monkeypatch.context() as broken:
+        broken.setattr(OnnxBackend, "forward", lambda self, batch: honest(self, batch) + 0.01)
+        status, out, _ = run(capsys, "doctor", str(soup), "--json", "--backend", "torch")
+    failed = [check["name"] for check in json.loads(out)["checks"] if check["status"] == "FAIL"]
+    assert (status, failed) == (1, ["torch = onnx"])
 
     answers = [
         json.loads(run(capsys, "score", str(soup), *PROMPT, "--json", "--backend", backend)[1])

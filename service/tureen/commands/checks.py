@@ -68,7 +68,7 @@ class Check:
 def check_text(model: ServedModel) -> Iterator[Check]:
     """What becomes of text on its way to the model."""
     tokenizer, spec = model.encoder.tokenizer, model.encoder.spec
-    windows = [window for sample in _fitting(model) for window in _windows(model, sample)]
+    windows = [window for sample in fitting(model) for window in _windows(model, sample)]
     bos = tokenizer.bos_token_id
     if bos is None or spec.template == "pair":
         yield Check("one BOS", "ok", "the layout has none")
@@ -77,8 +77,6 @@ def check_text(model: ServedModel) -> Iterator[Check]:
         wrong = {count for count in counts if count > 1}
         status = "FAIL" if wrong else "ok"
         yield Check("one BOS", status, f"{sorted(counts)} a row, of token {bos}")
-    if spec.template == "pair":
-        yield _same_as_tokenizer(model)
     unused = spec.template == "plain" and tokenizer.chat_template
     yield Check(
         "template",
@@ -86,18 +84,15 @@ def check_text(model: ServedModel) -> Iterator[Check]:
         "plain, although the tokenizer has a chat template" if unused else spec.template,
     )
     yield _unknown_tokens(model)
-    pad, eos = tokenizer.pad_token_id, tokenizer.eos_token_id
-    found = "none; rows are padded with 0, masked" if pad is None else f"token {pad}, masked"
-    yield Check("padding", "ok", found + (" (also EOS)" if pad is not None and pad == eos else ""))
 
 
 async def examine(model: ServedModel) -> list[Check]:
     """What becomes of the rewards when nothing but the company changes."""
-    samples = _fitting(model)
+    samples = fitting(model)
     references = len(model.manifest.reference)
     found = f"one batch of many lengths; {references} stored reference scores"
     try:
-        async with scoring(model, _responses(samples), remember=False) as scorer:
+        async with scoring(model, responses_of(samples), remember=False) as scorer:
             return [Check("start-up check", "ok", found), *(await _compared(scorer, samples))]
     except UsageError as error:
         return [Check("start-up check", "FAIL", str(error))]
@@ -116,36 +111,36 @@ async def same_in_both_backends(name: str) -> Check:
     found = []
     for backend in ("torch", "onnx"):
         model = load_model(name, backend=backend, device="cpu")
-        samples = _fitting(model)
-        async with scoring(model, _responses(samples), remember=False) as scorer:
-            found.append(await _scores(scorer, samples))
-    return _verdict(title, _furthest(*found), BACKENDS_AGREE)
+        samples = fitting(model)
+        async with scoring(model, responses_of(samples), remember=False) as scorer:
+            found.append(await scores_of(scorer, samples))
+    return verdict(title, furthest(*found), BACKENDS_AGREE)
 
 
 async def _compared(scorer: Scorer, samples: Sequence[Sample]) -> list[Check]:
     dtype = scorer.model().dtype
     allowed = INVARIANCE.get(dtype, INVARIANCE["float32"])
-    crowd = await _scores(scorer, samples)
-    again = await _scores(scorer, samples)
+    crowd = await scores_of(scorer, samples)
+    again = await scores_of(scorer, samples)
     alone: list[Score] = []
     for sample in samples:
         for response in sample.responses:
-            alone += await _scores(scorer, [replace(sample, responses=(response,))])
+            alone += await scores_of(scorer, [replace(sample, responses=(response,))])
     turned = [replace(one, responses=one.responses[::-1]) for one in samples[::-1]]
-    reversed_ = (await _scores(scorer, turned))[::-1]
-    worst = await _scores(scorer, samples, aggregation=Aggregation.WORST_CASE)
+    reversed_ = (await scores_of(scorer, turned))[::-1]
+    worst = await scores_of(scorer, samples, aggregation=Aggregation.WORST_CASE)
     gaps = [abs(math.fsum(part.reward for part in _parts(one)) - one.reward) for one in worst]
     low = [abs(one.reward - one.uncertainty.low) for one in worst if one.uncertainty is not None]
     return [
-        _verdict("alone = in a crowd", _furthest(alone, crowd), allowed),
-        _verdict("any order", _furthest(reversed_, crowd), allowed),
-        _verdict("twice the same", _furthest(again, crowd), allowed),
-        _verdict("shares of segments add up", max(gaps), SHARES_ADD_UP),
-        _verdict("worst case is the least member", max(low), SHARES_ADD_UP),
+        verdict("alone = in a crowd", furthest(alone, crowd), allowed),
+        verdict("any order", furthest(reversed_, crowd), allowed),
+        verdict("twice the same", furthest(again, crowd), allowed),
+        verdict("shares of segments add up", max(gaps), SHARES_ADD_UP),
+        verdict("worst case is the least member", max(low), SHARES_ADD_UP),
     ]
 
 
-def _fitting(model: ServedModel) -> tuple[Sample, ...]:
+def fitting(model: ServedModel) -> tuple[Sample, ...]:
     """The samples that a model can read; a tiny one cannot read all."""
     granularities = {head.granularity for head in model.heads}
     fitting = []
@@ -160,11 +155,11 @@ def _fitting(model: ServedModel) -> tuple[Sample, ...]:
     return tuple(fitting)
 
 
-def _responses(samples: Sequence[Sample]) -> int:
+def responses_of(samples: Sequence[Sample]) -> int:
     return sum(len(sample.responses) for sample in samples)
 
 
-async def _scores(
+async def scores_of(
     scorer: Scorer, samples: Sequence[Sample], aggregation: Aggregation = Aggregation.MEAN
 ) -> list[Score]:
     request = ScoreRequest(samples=tuple(samples), aggregation=aggregation)
@@ -181,7 +176,7 @@ def _parts(score: Score) -> tuple[Segment, ...]:
     return score.segments or ()
 
 
-def _furthest(some: Sequence[Score], others: Sequence[Score]) -> float:
+def furthest(some: Sequence[Score], others: Sequence[Score]) -> float:
     """Largest distance of two raw values, as a share of max(1, |value|)."""
     return max(
         abs(one.heads[name].value - head.value) / max(1.0, abs(head.value))
@@ -190,22 +185,9 @@ def _furthest(some: Sequence[Score], others: Sequence[Score]) -> float:
     )
 
 
-def _verdict(name: str, found: float, allowed: float) -> Check:
+def verdict(name: str, found: float, allowed: float) -> Check:
     status = "ok" if found <= allowed else "FAIL"  # a NaN fails
     return Check(name, status, f"{found:.1e} apart at most; {allowed:.0e} is allowed")
-
-
-def _same_as_tokenizer(model: ServedModel) -> Check:
-    """A pair without context is what the tokenizer makes of the two texts, token for token."""
-    for sample in _fitting(model):
-        if sample.context or sample.prompt is None:
-            continue
-        encoded = model.encoder.encode(sample, {Granularity.RESPONSE})
-        for text, response in zip(sample.responses, encoded, strict=True):
-            expected = model.encoder.tokenizer(sample.prompt, text)["input_ids"]
-            if response.windows[0].input_ids.tolist() != expected:
-                return Check("tokens of a pair", "FAIL", f"not those of the tokenizer: {text!r}")
-    return Check("tokens of a pair", "ok", "those of the tokenizer")
 
 
 def _unknown_tokens(model: ServedModel) -> Check:
@@ -213,7 +195,7 @@ def _unknown_tokens(model: ServedModel) -> Check:
     if unknown is None:
         return Check("text is read", "ok", "the tokenizer knows every character")
     shares = {}
-    for sample in _fitting(model):
+    for sample in fitting(model):
         ids = [id_ for window in _windows(model, sample) for id_ in window.input_ids.tolist()]
         shares[(sample.prompt or "")[:20]] = ids.count(unknown) / len(ids)
     unread = [f"{share:.0%} of {text!r}" for text, share in shares.items() if share > MANY_UNKNOWN]

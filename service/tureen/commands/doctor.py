@@ -14,6 +14,14 @@ from rich.table import Table
 from tureen.commands.checks import Check, check_text, examine, same_in_both_backends
 from tureen.commands.in_process import add_model_options, load
 from tureen.commands.output import print_json
+from tureen.commands.reference_checks import (
+    check_dtype,
+    check_files,
+    check_pad_is_eos,
+    check_padding,
+    check_tokens,
+    same_as_transformers,
+)
 from tureen.engine.served import ServedModel
 from tureen.usage import Parser
 
@@ -38,14 +46,24 @@ def main(argv: Sequence[str]) -> int:
 
 
 async def _examine(name: str, model: ServedModel) -> list[Check]:
-    return [*check_text(model), *(await examine(model)), await same_in_both_backends(name)]
+    before = [
+        *check_text(model),
+        check_tokens(model),
+        *check_files(name, model),
+        check_pad_is_eos(model),
+        check_padding(model),
+        same_as_transformers(name, model),
+    ]
+    within = await examine(model)  # closes the backend at its end
+    return [*before, *within, await check_dtype(name, model), await same_in_both_backends(name)]
 
 
 def _parser() -> Parser:
     parser = Parser(
         prog="tureen doctor",
         description="Check that a model scores the same alone, in a crowd, in any order, twice, "
-        "in torch and in ONNX, and that text reaches it unharmed. Exit status 1 when it does not.",
+        "in torch, in ONNX and in plain transformers, and that text reaches it unharmed. Exit "
+        "status 1 when it does not.",
     )
     parser.add_argument("model", metavar="MODEL", help="a directory, a name, or a Hugging Face id")
     parser.add_argument("--json", action="store_true", help="print one JSON object")

@@ -1,0 +1,76 @@
+"""One row at a time through transformers alone: what served values are held against.
+
+No batch, no padding, no mask, no fused attention, no matrix of span weights, float32 on the CPU.
+Needs torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import numpy as np
+import torch
+from transformers import AutoModelForSequenceClassification
+from transformers.utils import logging as transformers_logging
+
+from tureen.model.checkpoint import load
+from tureen.model.directory import ModelDirectory
+from tureen.model.reward_model import RewardModel, takes_token_types
+from tureen.text.encoding import Window
+
+
+def plain_forward(opened: ModelDirectory) -> Callable[[Window], np.ndarray]:
+    """A function from a window to (N, G, H) values; of a third party's classifier N is 1."""
+    if opened.manifest.kind == "sequence_classifier":
+        return _classifier(opened)
+    return _reward_model(opened)
+
+
+def _classifier(opened: ModelDirectory) -> Callable[[Window], np.ndarray]:
+    """transformers' own forward and head."""
+    shown = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        model: Any = AutoModelForSequenceClassification.from_pretrained(
+            opened.directory,
+            attn_implementation="eager",
+            dtype=torch.float32,
+            local_files_only=True,
+            trust_remote_code=False,
+        )
+    finally:
+        if shown:
+            transformers_logging.enable_progress_bar()
+    model.eval()
+    model.config.pad_token_id = None  # the row has no padding: its last token is read
+
+    @torch.inference_mode()
+    def values(window: Window) -> np.ndarray:
+        return model(**_inputs(model, window)).logits.numpy()[:, None, :]
+
+    return values
+
+
+def _reward_model(opened: ModelDirectory) -> Callable[[Window], np.ndarray]:
+    """The trunk, then mean of each unit's tokens and v = W h + b, by hand."""
+    model = cast(RewardModel, load(opened, device=torch.device("cpu"), dtype=torch.float32).model)
+    backbone: Any = model.backbone
+    backbone.set_attn_implementation("eager")
+    weight = model.heads.weight.detach().numpy()  # (G, H, D)
+    bias = model.heads.bias.detach().numpy()  # (G, H)
+
+    @torch.inference_mode()
+    def values(window: Window) -> np.ndarray:
+        hidden = backbone(**_inputs(backbone, window)).last_hidden_state[0].numpy()  # (T, D)
+        units = [hidden[start:end].mean(axis=0) for start, end in window.spans.tolist()]
+        return np.stack([weight @ unit + bias for unit in units])
+
+    return values
+
+
+def _inputs(model: Any, window: Window) -> dict[str, torch.Tensor]:
+    inputs = {"input_ids": torch.from_numpy(window.input_ids.astype(np.int64))[None]}
+    if takes_token_types(model, model.config):
+        inputs["token_type_ids"] = torch.from_numpy(window.token_type_ids.astype(np.int64))[None]
+    return inputs

@@ -1,0 +1,221 @@
+"""Checks of `tureen doctor` against what others say of the model: transformers, its files, float32."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from importlib.util import find_spec
+from typing import Any, cast
+
+import numpy as np
+
+from tureen.commands.checks import (
+    BACKENDS_AGREE,
+    Check,
+    fitting,
+    furthest,
+    responses_of,
+    scores_of,
+    verdict,
+)
+from tureen.commands.in_process import scoring
+from tureen.contracts import Granularity, Sample
+from tureen.engine.loading import STUB, DtypeName, load_model
+from tureen.engine.selfcheck import INVARIANCE
+from tureen.engine.served import ServedModel
+from tureen.model.base import resolve_base
+from tureen.model.directory import ModelDirectory, find_model, open_model
+from tureen.text.batch import Batch, collate
+from tureen.text.encoding import Window
+from tureen.usage import UsageError
+
+_EXTRA_PADDING = 7  # tokens
+_ROLES = ("bos", "eos", "pad", "cls", "sep")
+
+
+def check_padding(model: ServedModel) -> Check:
+    """Whether what stands in the padding, and how much of it there is, is without effect."""
+    title, side = "padding has no effect", model.encoder.tokenizer.padding_side
+    windows = [window for sample in fitting(model) for window in _windows(model, sample)]
+    room = model.manifest.text.max_input_tokens - _EXTRA_PADDING
+    windows = [window for window in windows if window.input_ids.size <= room][:4]
+    if not windows:
+        return Check(title, "note", "no sample leaves room for any")
+    moved = 0.0
+    for window in windows:
+        batch = collate([window], model.pad_id)
+        try:
+            alone = model.backend.forward(batch)
+            for filler in {model.pad_id, int(window.input_ids[0]), int(window.input_ids[-1])}:
+                moved = _moved(model.backend.forward(_padded(batch, filler)), alone, moved)
+        except Exception as error:  # whatever it is, it is what the doctor was asked about
+            return _raised(title, error)
+    dtype = model.backend.info.dtype
+    found = verdict(title, moved, INVARIANCE.get(dtype, INVARIANCE["float32"]))
+    if side != "right" and found.status == "ok":
+        told = f"{found.found}; on the right here, whatever the tokenizer says ({side})"
+        return Check(title, "note", told)
+    return found
+
+
+def check_pad_is_eos(model: ServedModel) -> Check:
+    """transformers takes the last token that is not padding; an EOS that is one is passed over."""
+    tokenizer, title = model.encoder.tokenizer, "pad ≠ eos"
+    pad, eos = tokenizer.pad_token_id, tokenizer.eos_token_id
+    if pad is None or pad != eos:
+        return Check(title, "ok", "two tokens" if pad is not None else "no padding token")
+    windows = [window for sample in fitting(model) for window in _windows(model, sample)]
+    if any(int(window.input_ids[-1]) == pad for window in windows):
+        found = (
+            f"both token {pad}, and rows end in it: here the value is read there, by transformers "
+            "with padding ids one token before; compare with how the model was trained"
+        )
+    else:
+        found = f"both token {pad}, which ends no row: harmless here, where padding is masked"
+    return Check(title, "note", found)
+
+
+def check_files(name: str, model: ServedModel) -> Iterator[Check]:
+    """Whether tokenizer and model are of one vocabulary."""
+    title = "tokenizer fits the model"
+    if name == STUB:
+        yield Check(title, "note", "the stub has no weights")
+        return
+    config = _config(open_model(find_model(name)))
+    tokenizer = model.encoder.tokenizer
+    rows = config.get("vocab_size")
+    ids = max(tokenizer.get_vocab().values())
+    if rows is not None and ids >= rows:
+        found = f"tokens up to id {ids}, but the model has {rows} embeddings"
+        yield Check(title, "FAIL", f"{found}: another model's tokenizer, or added tokens")
+        return
+    others = []
+    for role in _ROLES:
+        stated, own = config.get(f"{role}_token_id"), getattr(tokenizer, f"{role}_token_id", None)
+        stated = stated[0] if isinstance(stated, list) and stated else stated
+        if stated is not None and own is not None and stated != own:
+            others.append(f"{role} is {own}, in config.json {stated}")
+    if others:
+        yield Check(title, "note", "; ".join(others))
+    else:
+        yield Check(title, "ok", f"ids up to {ids}, {rows} embeddings")
+
+
+def check_tokens(model: ServedModel) -> Check:
+    """Rows without context are, token for token, what transformers makes of prompt and response."""
+    template, tokenizer = model.encoder.spec.template, model.encoder.tokenizer
+    title = {"pair": "tokens of a pair", "chat": "tokens of the chat template"}.get(
+        template, "tokens of the text"
+    )
+    if template == "evidence":
+        return Check(title, "note", "rows of this template are Tureen's own")
+    for sample, response, window in _plain_rows(model):
+        if template == "pair":
+            expected = tokenizer(sample.prompt, response)["input_ids"]
+        elif template == "chat":
+            turns = [
+                {"role": "user", "content": sample.prompt},
+                {"role": "assistant", "content": response},
+            ]
+            expected = tokenizer.apply_chat_template(turns, tokenize=True, return_dict=False)
+        else:
+            expected = tokenizer(f"{sample.prompt}\n{response}")["input_ids"]
+        if window.input_ids.tolist() != list(expected):
+            return Check(title, "FAIL", f"not those of transformers: {response!r}")
+    return Check(title, "ok", "those of transformers")
+
+
+def same_as_transformers(name: str, model: ServedModel) -> Check:
+    """The served values against one plain forward pass a row: no batch, no padding, no mask, float32."""
+    title = "as transformers computes"
+    if name == STUB:
+        return Check(title, "note", "the stub has no weights")
+    if find_spec("torch") is None:
+        return Check(title, "note", "not compared: torch is not installed")
+    opened = open_model(find_model(name))
+    if opened.manifest.text.compares:
+        return Check(title, "note", "not compared: the heads read evidence beside the trunk")
+    from tureen.commands.plain_forward import plain_forward
+
+    moved = 0.0
+    try:
+        plain = plain_forward(opened)
+        for _, _, window in _plain_rows(model):
+            expected = plain(window)
+            served = model.backend.forward(collate([window], model.pad_id))[0]
+            moved = _moved(served[: len(expected)], expected, moved)
+    except Exception as error:  # as above
+        return _raised(title, error)
+    return verdict(title, moved, _allowed(model.backend.info.dtype))
+
+
+async def check_dtype(name: str, model: ServedModel) -> Check:
+    """Values in the served dtype against those in float32, and how many pairs change their order."""
+    title, dtype = "dtype", model.backend.info.dtype
+    if dtype == "float32" or name == STUB:
+        return Check(title, "ok", dtype)
+    samples, found = fitting(model), []
+    for device, kind in ((model.backend.info.device, dtype), ("cpu", "float32")):
+        loaded = load_model(name, backend="torch", device=device, dtype=cast(DtypeName, kind))
+        try:
+            async with scoring(loaded, responses_of(samples), remember=False) as scorer:
+                found.append(await scores_of(scorer, samples))
+        except UsageError as error:
+            return Check(title, "FAIL", f"{kind}: {error}")
+    scores, expected = found
+    apart = verdict(title, furthest(scores, expected), _allowed(dtype))
+    pairs = [(i, j) for i in range(len(scores)) for j in range(i)]
+    flipped = sum(
+        (scores[i].reward > scores[j].reward) != (expected[i].reward > expected[j].reward)
+        for i, j in pairs
+    )
+    told = f"against float32 {apart.found}; {flipped} of {len(pairs)} pairs change order"
+    return Check(title, apart.status, told)
+
+
+def _raised(title: str, error: Exception) -> Check:
+    return Check(title, "FAIL", f"{type(error).__name__}: {str(error)[:200]}")
+
+
+def _allowed(dtype: str) -> float:
+    return max(BACKENDS_AGREE, INVARIANCE.get(dtype, 0.0))
+
+
+def _plain_rows(model: ServedModel) -> Iterator[tuple[Sample, str, Window]]:
+    """Rows of samples of one prompt and no context."""
+    for sample in fitting(model):
+        if sample.prompt is None or sample.context:
+            continue
+        for response, window in zip(sample.responses, _windows(model, sample), strict=True):
+            yield sample, response, window
+
+
+def _windows(model: ServedModel, sample: Sample) -> list[Window]:
+    granularities = {head.granularity for head in model.heads} | {Granularity.RESPONSE}
+    encoded = model.encoder.encode(sample, granularities)
+    return [window for response in encoded for window in response.windows]
+
+
+def _padded(batch: Batch, filler: int) -> Batch:
+    """The same with more padding, of this token."""
+    width = ((0, 0), (0, _EXTRA_PADDING))
+    return Batch(
+        np.pad(batch.input_ids, width, constant_values=filler),
+        np.pad(batch.attention_mask, width),
+        np.pad(batch.token_type_ids, width),
+        np.pad(batch.span_weights, ((0, 0), *width)),
+    )
+
+
+def _moved(found: np.ndarray, expected: np.ndarray, before: float) -> float:
+    """Largest distance so far, as a share of max(1, |value|); NaN once there was one."""
+    apart = np.abs(found - expected) / np.maximum(1.0, np.abs(expected))
+    return float(np.maximum(before, apart.max()))  # keeps a NaN, which max() would lose
+
+
+def _config(opened: ModelDirectory) -> dict[str, Any]:
+    directory = opened.directory
+    if not (directory / "config.json").is_file() and opened.manifest.base is not None:
+        directory = resolve_base(opened.manifest.base)
+    config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+    return {**config, **config.get("text_config", {})}
