@@ -58,7 +58,7 @@ def soak(seconds: float, allowed_mb: float) -> dict[str, object]:
     with serving("stub", *(word for pair in SATURATED for word in pair)) as server:
         outcomes, memory_mb = asyncio.run(_load(server, seconds))
         status = server.stop()
-    fifth = max(1, len(memory_mb) // 5)
+    fifth, tenth = max(1, len(memory_mb) // 5), max(1, len(memory_mb) // 10)
     before, after = (
         statistics.median(memory_mb[fifth : 2 * fifth]),
         statistics.median(memory_mb[-fifth:]),
@@ -76,7 +76,10 @@ def soak(seconds: float, allowed_mb: float) -> dict[str, object]:
             "early": round(before, 1),
             "late": round(after, 1),
             "growth": round(after - before, 1),
-            "most": round(max(memory_mb), 1),
+            "tenths": [
+                round(statistics.median(memory_mb[i * len(memory_mb) // 10 :][:tenth]), 1)
+                for i in range(10)
+            ],
         },
         "exit_status": status,
     }
