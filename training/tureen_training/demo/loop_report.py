@@ -1,0 +1,188 @@
+"""What demo `loop` makes of its figures: table, plots, a page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from tureen_training import plots
+
+NAMES: Final = {
+    "wrong_facts": "wrong facts",
+    "missing_facts": "missing facts",
+    "unasked_facts": "unasked facts",
+}
+_PLOTS: Final = ("kl.png", "errors.png", "heads.png", "disagreement.png")
+_STYLE: Final = """
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 70em; margin: 2em auto; padding: 0 1em; }
+table { border-collapse: collapse; } td, th { padding: .2em .8em; text-align: right; border-bottom: 1px solid #ccc; }
+td:first-child, th:first-child { text-align: left; } img { max-width: 100%; }
+.context { color: #666; } .text span { padding: .1em 0; } h3 { margin-bottom: 0; }
+"""
+
+
+def rows_of(report: Mapping[str, Any]) -> list[list[str]]:
+    """Figure, SFT, PPO, change with its interval, PPO / SFT with its interval."""
+    perfect = "responses without an error"
+    rows = [
+        ["gold score", *_pair(report["gold"], ".3f"), _interval(report["gold"]["change"]), ""],
+        [perfect, *_pair(report["perfect"], ".1%"), _interval(report["perfect"]["change"]), ""],
+    ]
+    for error, name in NAMES.items():
+        found = report["errors"][error]
+        rows.append(
+            [
+                f"responses with {name}",
+                *_pair(found, ".1%"),
+                _interval(found["change"]),
+                _interval(found["ratio"], sign="") if found["ratio"] else "none before",
+            ]
+        )
+    rewards = {name: own["mean"] for name, own in report["reward"].items()}
+    rows.append(["reward of the service", *_pair(rewards, ".3f"), "", ""])
+    return rows
+
+
+def verdicts(report: Mapping[str, Any]) -> list[str]:
+    """What was to be shown, and whether it was."""
+    said = [
+        f"gold score above SFT, interval clear of zero: {_yes(report['gold']['change']['low'] > 0)}"
+    ]
+    for error, name in NAMES.items():
+        ratio = report["errors"][error]["ratio"]
+        halved = ratio is not None and ratio["value"] <= 0.5
+        clear = ratio is not None and ratio["high"] <= 0.5
+        said.append(f"{name} at least halved: {_yes(halved)}; the whole interval: {_yes(clear)}")
+    return said
+
+
+def show(report: Mapping[str, Any], out: Path) -> None:
+    table = Table("", "SFT", "PPO", "change, 95 %", "PPO / SFT, 95 %")
+    for row in rows_of(report):
+        table.add_row(*row)
+    console = Console()
+    console.print(table)
+    for verdict in verdicts(report):
+        console.print(verdict)
+    console.print(
+        f"KL {report['kl']:.2f} {report['kl_unit']}; {report['prompts']} test prompts; "
+        f"{report['seconds']['all']:.0f} s; {out / 'report.html'}",
+        soft_wrap=True,
+    )
+
+
+def write_html(report: Mapping[str, Any], records: Sequence[Mapping[str, Any]], out: Path) -> None:
+    """The plots, and report.html beside them. records: of PPO's log."""
+    steps = [record for record in records if record["event"] == "step"]
+    draw(report, steps, out)
+    header = (
+        "<tr><th></th><th>SFT</th><th>PPO</th><th>change, 95 %</th><th>PPO / SFT, 95 %</th></tr>"
+    )
+    body = "".join(
+        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>"
+        for row in rows_of(report)
+    )
+    parts = [
+        "<!doctype html><html lang=en><meta charset=utf-8><title>Tureen: the whole loop</title>",
+        f"<style>{_STYLE}</style><h1>From SFT to PPO on the Almanac</h1>",
+        f"<p>{report['prompts']} prompts about entities that nothing was trained on, one response each at "
+        "temperature 1; intervals by bootstrap over prompts. The gold judge read these responses and took "
+        f"no part in training. KL {report['kl']:.2f} {escape(report['kl_unit'])}.</p>",
+        f"<table>{header}{body}</table><ul>",
+        *(f"<li>{escape(verdict)}</li>" for verdict in verdicts(report)),
+        "</ul>",
+        *(f'<p><img src="{name}" alt="{name}"></p>' for name in _PLOTS if (out / name).is_file()),
+        "<h2>Samples</h2><p>The colour of a sentence is the reward of its segments: red below zero, green "
+        "above.</p>",
+        *(_sample(one) for one in report["samples"]),
+        "<h2>Seconds</h2><table>",
+        *(f"<tr><td>{escape(n)}</td><td>{s:.1f}</td></tr>" for n, s in report["seconds"].items()),
+        "</table></html>\n",
+    ]
+    (out / "report.html").write_text("\n".join(parts), encoding="utf-8")
+
+
+def draw(report: Mapping[str, Any], steps: Sequence[Mapping[str, Any]], out: Path) -> None:
+    made, (axes, judged) = plots.panels(2)
+    kl = [step["kl/k1_nats_per_response"] for step in steps]
+    axes.scatter(kl, [step["reward/mean"] for step in steps], s=6)
+    axes.set(xlabel="KL, nats per response", ylabel="reward of the service", title="each step")
+    curve = sorted(report["curve"], key=lambda point: point["kl"])
+    where = [point["kl"] for point in curve]
+    judged.plot(where, [point["score"] for point in curve], "o-", label="gold score")
+    for error, name in NAMES.items():
+        judged.plot(where, [point[f"{error}_rate"] for point in curve], "o--", label=name)
+    judged.set(xlabel="KL, nats per response", title="gold judge, validation prompts")
+    plots.save(made, out / "kl.png")
+
+    made, axes = plots.figure("", "share of responses", "errors before and after")
+    for offset, policy in ((-0.2, "sft"), (0.2, "ppo")):
+        rates = [report["errors"][error][policy] for error in NAMES]
+        axes.bar(np.arange(len(NAMES)) + offset, rates, width=0.38, label=policy.upper())
+    axes.set_xticks(range(len(NAMES)), list(NAMES.values()))
+    plots.save(made, out / "errors.png")
+
+    made, axes = plots.figure("step", "calibrated value", "heads")
+    numbers = [step["step"] for step in steps]
+    for name in sorted(name for name in steps[0] if name.startswith("heads/")):
+        axes.plot(numbers, [step[name] for step in steps], label=name.removeprefix("heads/"))
+    plots.save(made, out / "heads.png")
+
+    known = [step for step in steps if "reward/disagreement" in step]
+    if known:
+        made, axes = plots.figure("step", "variance of the members' rewards", "disagreement")
+        axes.plot([s["step"] for s in known], [s["reward/disagreement"] for s in known])
+        plots.save(made, out / "disagreement.png")
+
+
+def _sample(one: Mapping[str, Any]) -> str:
+    lines = [f"<h3>{escape(one['prompt'])}</h3>"]
+    lines += [f"<p class=context>{escape(passage)}</p>" for passage in one["context"]]
+    for policy in ("sft", "ppo"):
+        said = one[policy]
+        reward = "no reward" if said["reward"] is None else f"reward {said['reward']:.2f}"
+        lines.append(
+            f"<p class=text><b>{policy.upper()}</b> (gold {said['gold']:.2f}, {reward}): "
+            f"{coloured(said['text'], said['segments'])}</p>"
+        )
+    return "\n".join(lines)
+
+
+def coloured(text: str, segments: Sequence[Sequence[Any]]) -> str:
+    """The text as HTML, each piece between two ends of segments in the colour of what its segments are worth.
+
+    Segments of the whole response are left out: they would colour every piece alike.
+    """
+    pieces = [s for s in segments if (s[1], s[2]) != (0, len(text))]
+    edges = sorted({0, len(text), *(edge for s in pieces for edge in s[1:3])})
+    html = []
+    for start, end in pairwise(edges):
+        over = [s for s in pieces if s[1] <= start and end <= s[2]]
+        worth = sum(s[3] for s in over)
+        hue, depth = (0 if worth < 0 else 120), min(1.0, abs(worth)) * 0.5
+        title = ", ".join(f"{s[0]} {s[3]:+.2f}" for s in over)
+        html.append(
+            f'<span title="{escape(title)}" style="background:hsla({hue},70%,50%,{depth:.2f})">'
+            f"{escape(text[start:end])}</span>"
+        )
+    return "".join(html)
+
+
+def _pair(means: Mapping[str, Any], form: str) -> tuple[str, str]:
+    return format(means["sft"], form), format(means["ppo"], form)
+
+
+def _interval(found: Mapping[str, float], sign: str = "+") -> str:
+    value, low, high = (format(found[name], f"{sign}.3f") for name in ("value", "low", "high"))
+    return f"{value} [{low}, {high}]"
+
+
+def _yes(holds: bool) -> str:
+    return "yes" if holds else "no"
