@@ -26,13 +26,9 @@ serve: $(READY) ## serve grounded-qa on http 8080 and grpc 8081 (ARGS='--http-po
 test: $(READY) ## every test that needs no GPU (ARGS='-k name')
 	$(BIN)/python -m pytest $(ARGS)
 
-demo: $(READY) ## score three answers in the terminal, sentence by sentence
-	$(BIN)/tureen score grounded-qa --uncertainty \
-	  --prompt "Who painted the Night Watch, and when?" \
-	  --context "The Night Watch is a 1642 painting by Rembrandt van Rijn. It is in the Rijksmuseum." \
-	  --response "Rembrandt painted it in 1642." \
-	  --response "Rembrandt painted it." \
-	  --response "Vermeer painted it in 1907. I like tulips."
+demo: $(READY) ## the whole loop, SFT to PPO against a server, in runs/demo (ARGS='--steps 20 ...')
+	MALLOC_MMAP_THRESHOLD_=2147483648 MALLOC_TRIM_THRESHOLD_=4294967296 \
+	  $(BIN)/tureen-train demo loop --out runs/demo $(ARGS)
 
 bench: $(READY) ## the serving benchmark with its controls; the last line is JSON (ARGS='--quick')
 	$(BIN)/python tests/bench/serving.py $(ARGS)

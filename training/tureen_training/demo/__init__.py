@@ -2,5 +2,6 @@
 
 DEMOS = {
     "almanac": "write the Almanac, a synthetic world of grounded questions with an exact gold judge",
+    "loop": "SFT, reward models, soup, a server process, PPO over gRPC, evaluation, on the Almanac",
     "warm": "soups forget corrupted labels that ensembles memorise (WARM, arXiv:2401.12187)",
 }

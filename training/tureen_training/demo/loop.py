@@ -74,7 +74,7 @@ class Config:
     """
 
     out: str
-    sizes: Sizes = field(default_factory=lambda: Sizes(feedback=600))
+    sizes: Sizes = field(default_factory=lambda: Sizes(feedback=400))
     habits: Habits = field(default_factory=Habits)
     policy: TinySpec = field(default_factory=lambda: TinySpec(mlp=128))
     sft_epochs: int = 2
@@ -82,7 +82,7 @@ class Config:
     reward_layers: int = 2
     reward_epochs: int = 2
     reward_learning_rate: float = 2e-4
-    steps: int = 100
+    steps: int = 80
     responses_per_step: int = 64
     kl_coefficient: float = 0.03
     learning_rate: float = 3e-4
