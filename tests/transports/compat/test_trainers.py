@@ -200,7 +200,7 @@ def test_a_trainer_waits_while_the_model_loads(hello: float):
         asked = pool.submit(trainers.Openrlhf(f"{doors.url}/get_reward").reward, QUERY, PROMPT)
         wait_until(lambda: bool(admission._settled._waiters), "the request to wait")
         assert httpx2.post(f"{doors.url}/classify", json={"input": "a"}).status_code == 503
-        doors.loop.call_soon_threadsafe(admission.open, doors.scorer)
+        doors.loop.call_soon_threadsafe(admission.open, doors.scorer, doors.soups)
         assert asked.result()["reward"] == hello
 
 
