@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -63,7 +64,7 @@ TEXT: Final = dataclasses.replace(reward.QA_TEXT, max_input_tokens=256)
 class Config:
     """Run the whole loop.
 
-    out: directory of everything; what is there of an earlier run with the same fields is gone on from.
+    out: directory of everything; the states of an earlier run there are removed, and it begins anew.
     sizes, habits: of the Almanac. policy: size of the policy.
     sft_epochs, sft_learning_rate: on pretraining text and demonstrations together.
     reward_layers: of MiniLM, from the first, that the reward models have; all of them train.
@@ -95,6 +96,8 @@ class Config:
 def main(config: Config) -> dict[str, Any]:
     """Run everything, write report.json and report.html; returns the report."""
     out = Path(config.out).resolve()
+    for states in ("sft.run", "rewards", "ppo.run"):
+        shutil.rmtree(out / states, ignore_errors=True)
     log = RunLog(out / "metrics.jsonl")
     if config.threads:
         torch.set_num_threads(config.threads)
