@@ -92,7 +92,9 @@ def test_focus_leaves_everything_but_the_context(tmp_path):
     )
 
 
-@pytest.mark.parametrize("path", sorted((RECIPES / "grounded-qa").glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", sorted((RECIPES / "grounded-qa").glob("*.yaml")), ids=lambda path: path.stem
+)
 def test_recipes_are_readable(path: Path):
     kind = soup.Config if path.stem == "soup" else reward.Config
     config = cli.configuration(kind, ["--config", str(path), "--data", "DIR"])
