@@ -13,7 +13,9 @@ from tureen_training.worlds.almanac.dataset import Sizes, read_items, write
 from tureen_training.worlds.almanac.errors import Habits
 from tureen_training.worlds.almanac.gold import judge
 
-SIZES = Sizes(entities=80, replay=40, sft=30, feedback=10, panel=5, train=10, validation=5, test=10)
+SIZES = Sizes(
+    names=12, replay=40, rehearsal=10, sft=30, feedback=10, panel=5, train=10, validation=5, test=10
+)
 
 
 @pytest.fixture(scope="module")
@@ -49,21 +51,21 @@ def test_feedback_is_read_by_our_own_reader(world):
     }
 
 
-def test_what_training_reads_holds_no_gold_and_no_entity_of_the_test(world):
+def test_what_training_reads_holds_no_gold_and_no_page_of_the_test(world):
     out, _ = world
     training = [out / "sft.jsonl", out / "prompts_train.jsonl", out / "replay.jsonl"]
     training += list((out / "feedback").iterdir())
-    held_out = {
-        fact.entity
+    held_out = [
+        passage
         for part in ("validation", "test")
         for item in read_items(out / "gold" / f"{part}.jsonl")
-        for fact in item.facts
-    }
+        for passage in item.context
+    ]
     for path in training:
         text = path.read_text()
         assert '"asked"' not in text
         assert '"facts"' not in text
-        assert not [name for name in held_out if name in text]
+        assert not [passage for passage in held_out if passage in text]
 
 
 def test_prompts_and_their_gold_go_together(world):

@@ -5,16 +5,16 @@ import pytest
 from tureen_training.worlds.almanac.gold import figures, judge
 from tureen_training.worlds.almanac.world import Fact, Item
 
-ORLA = "Orla Venn"
+ORLA = "Orla"
 ITEM = Item(
     id="q",
-    prompt="Tell me the trade and pet of Orla Venn.",
-    context=("Orla Venn …", "Rask Dorn …"),
+    prompt="Tell me the trade and pet of Orla.",
+    context=("Orla …", "Dorn …"),
     facts=(
         Fact(ORLA, "trade", "miller"),
         Fact(ORLA, "pet", "goose"),
         Fact(ORLA, "instrument", "harp"),
-        Fact("Rask Dorn", "pet", "raven"),
+        Fact("Dorn", "pet", "raven"),
     ),
     asked=(Fact(ORLA, "trade", "miller"), Fact(ORLA, "pet", "goose")),
 )
@@ -23,28 +23,30 @@ ITEM = Item(
 @pytest.mark.parametrize(
     ("response", "wrong", "unasked", "missing", "rubbish", "score"),
     [
-        ("Orla Venn works as a miller. She keeps a goose.", 0, 0, 0, 0, 1.0),
-        ("Orla Venn has a tame goose. Orla Venn is a miller by trade.", 0, 0, 0, 0, 1.0),
-        ("she keeps a goose.  She works as\na miller.", 0, 0, 0, 0, 1.0),
+        ("Orla works as a miller. Orla keeps a goose.", 0, 0, 0, 0, 1.0),
+        ("Orla has a tame goose. Orla is a miller by trade.", 0, 0, 0, 0, 1.0),
+        (" Orla keeps  a goose.\nOrla works as\na miller. ", 0, 0, 0, 0, 1.0),
         # the unfinished sentence states nothing: wrong, unasked, and its fact is missing
-        ("She keeps a goose. She works as a miller", 1, 1, 1, 1, -0.5),
+        ("Orla keeps a goose. Orla works as a miller", 1, 1, 1, 1, -0.5),
         ("", 0, 0, 2, 0, 0.0),
-        ("Orla Venn works as a miller.", 0, 0, 1, 0, 0.5),
-        ("Orla Venn works as a dyer. She keeps a goose.", 1, 0, 0, 0, 0.5),
+        ("Orla works as a miller.", 0, 0, 1, 0, 0.5),
+        ("Orla works as a dyer. Orla keeps a goose.", 1, 0, 0, 0, 0.5),
         # the other one's pet: a wrong value is not a missing fact as well
-        ("Orla Venn works as a miller. She keeps a raven.", 1, 0, 0, 0, 0.5),
+        ("Orla works as a miller. Orla keeps a raven.", 1, 0, 0, 0, 0.5),
         # an unasked fact, right and wrong
-        ("Orla Venn works as a miller. She keeps a goose. She plays the harp.", 0, 1, 0, 0, 0.5),
-        ("Orla Venn works as a miller. She keeps a goose. She plays the drum.", 1, 1, 0, 0, 0.0),
-        # of another entity; what follows speaks of that one
-        ("Rask Dorn keeps a raven. He works as a miller.", 1, 2, 2, 0, 1 - 5 / 2),
+        ("Orla works as a miller. Orla keeps a goose. Orla plays the harp.", 0, 1, 0, 0, 0.5),
+        ("Orla works as a miller. Orla keeps a goose. Orla plays the drum.", 1, 1, 0, 0, 0.0),
+        # of another entity: right, and wrong
+        ("Dorn keeps a raven. Dorn works as a miller.", 1, 2, 2, 0, 1 - 5 / 2),
         # said twice
-        ("Orla Venn keeps a goose. She has a tame goose.", 0, 1, 1, 0, 0.0),
+        ("Orla keeps a goose. Orla has a tame goose.", 0, 1, 1, 0, 0.0),
         # a second value for what was stated already
-        ("Orla Venn keeps a raven. She keeps a goose. She works as a miller.", 1, 1, 0, 0, 0.0),
+        ("Orla keeps a raven. Orla keeps a goose. Orla works as a miller.", 1, 1, 0, 0, 0.0),
+        # an attribute of bridges
+        ("Orla is made of oak. Orla works as a miller.", 1, 1, 1, 0, -0.5),
         ("the the goose.", 1, 1, 2, 1, -1.0),
         ("...", 3, 3, 2, 3, -3.0),
-        ("Orla Venn keeps a red goose. She works as a miller.", 1, 1, 1, 1, -0.5),
+        ("Orla keeps a red goose. Orla works as a miller.", 1, 1, 1, 1, -0.5),
     ],
 )
 def test_by_hand(response, wrong, unasked, missing, rubbish, score):
@@ -54,16 +56,16 @@ def test_by_hand(response, wrong, unasked, missing, rubbish, score):
 
 
 def test_spans_are_the_sentences_that_are_errors():
-    response = " Orla Venn keeps a raven. She plays the harp."
+    response = " Orla keeps a raven. Orla plays the harp."
     gold = judge(ITEM, response)
-    assert [response[slice(*span)] for span in gold.wrong_spans] == ["Orla Venn keeps a raven."]
-    assert [response[slice(*span)] for span in gold.unasked_spans] == ["She plays the harp."]
+    assert [response[slice(*span)] for span in gold.wrong_spans] == ["Orla keeps a raven."]
+    assert [response[slice(*span)] for span in gold.unasked_spans] == ["Orla plays the harp."]
 
 
 def test_figures_count_responses_and_facts():
     golds = [
-        judge(ITEM, "Orla Venn works as a miller. She keeps a goose."),
-        judge(ITEM, "Rask Dorn keeps a raven. He works as a miller."),
+        judge(ITEM, "Orla works as a miller. Orla keeps a goose."),
+        judge(ITEM, "Dorn keeps a raven. Dorn works as a miller."),
     ]
     found = figures(golds, {"silence": [judge(ITEM, "")] * 2})
     assert found["score"].value == pytest.approx((1 - 1.5) / 2)

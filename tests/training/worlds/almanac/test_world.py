@@ -7,35 +7,37 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tureen_training.worlds.almanac.dataset import make_almanac
+from tureen_training.worlds.almanac.dataset import items
 from tureen_training.worlds.almanac.errors import Errors, Habits, demonstrate, respond
 from tureen_training.worlds.almanac.gold import judge, trivial
 from tureen_training.worlds.almanac.render import parse
 from tureen_training.worlds.almanac.world import make_world
 
-ALMANAC = make_almanac(entities=80, seed=3)
-ITEMS = list(ALMANAC.items("train", "some", 40))
+WORLD = make_world(names=12, seed=3)
+ITEMS = list(items(WORLD, "some", 40))
 
 
 def test_a_seed_is_a_world():
-    assert make_world(entities=8, seed=3) == make_world(entities=8, seed=3)
-    assert make_world(entities=8, seed=3).names != make_world(entities=8, seed=4).names
-    with pytest.raises(ValueError, match="has one of"):
-        make_world(entities=100_000)
+    assert make_world(names=2, seed=3) == make_world(names=2, seed=3)
+    assert make_world(names=2, seed=3).names != make_world(names=2, seed=4).names
+    with pytest.raises(ValueError, match="ask for fewer"):
+        make_world(names=100_000)
 
 
-def test_entities_of_the_parts_are_disjoint():
-    parts = [{entity.name for entity in part} for part in ALMANAC.parts.values()]
-    assert sum(map(len, parts)) == len(set.union(*parts)) == 80
+def test_names_and_values_are_different_words():
+    world = make_world()
+    words = [name for names in world.names.values() for name in names]
+    words += world.places
+    assert len(set(words)) == len(words) == 4 * 60 + 50
 
 
 @settings(deadline=None)
 @given(item=st.sampled_from(ITEMS), seed=st.integers(0, 1000))
 def test_passages_state_their_facts_and_a_perfect_response_those_asked_for(item, seed):
-    told = [s.fact for passage in item.context for s in parse(passage, "nobody")]
+    told = [s.fact for passage in item.context for s in parse(passage)]
     assert sorted(told, key=str) == sorted(item.facts, key=str)
-    response = respond(ALMANAC.world, item, Errors(), random.Random(seed))
-    assert [statement.fact for statement in parse(response, "nobody")] == list(item.asked)
+    response = respond(WORLD, item, Errors(), random.Random(seed))
+    assert [statement.fact for statement in parse(response)] == list(item.asked)
     assert judge(item, response).score == 1
 
 
@@ -49,7 +51,7 @@ def test_passages_state_their_facts_and_a_perfect_response_those_asked_for(item,
 )
 def test_errors_made_are_errors_found(item, seed, wrong, unasked, missing):
     errors = Errors(wrong=wrong, unasked=unasked, missing=missing)
-    gold = judge(item, respond(ALMANAC.world, item, errors, random.Random(seed)))
+    gold = judge(item, respond(WORLD, item, errors, random.Random(seed)))
     left_out = min(missing, len(item.asked) - 1)
     assert gold.missing_facts == left_out
     assert gold.wrong_facts == min(wrong, len(item.asked) - left_out)
@@ -60,7 +62,7 @@ def test_errors_made_are_errors_found(item, seed, wrong, unasked, missing):
 @settings(deadline=None)
 @given(text=st.text(alphabet="Orla Venkpsiabout. \n", max_size=80))
 def test_any_text_is_read_and_its_sentences_do_not_overlap(text):
-    statements = parse(text, "Orla Venn")
+    statements = parse(text)
     ends = 0
     for statement in statements:
         start, end = statement.span
@@ -70,23 +72,21 @@ def test_any_text_is_read_and_its_sentences_do_not_overlap(text):
 
 
 def test_every_template_is_read_as_its_own_attribute_alone():
-    for kind in ALMANAC.world.kinds:
-        for attribute, subject in product(kind.attributes, ("Orla Venn", "It")):
+    for kind in WORLD.kinds:
+        for attribute, entity in product(kind.attributes, ("Orla", "Venn Bridge")):
             for template in attribute.templates:
-                (statement,) = parse(template.format(e=subject, v="word"), "Orla Venn")
-                assert statement.fact == ("Orla Venn", attribute.name, "word")
+                (statement,) = parse(template.format(e=entity, v="word"))
+                assert statement.fact == (entity, attribute.name, "word")
 
 
 def test_writers_of_demonstrations_err_as_often_as_their_habits_say():
     perfect = Habits(slip=0, habit=0)
     rng = random.Random(0)
-    assert all(
-        judge(item, demonstrate(ALMANAC.world, item, perfect, rng)).score == 1 for item in ITEMS
-    )
+    assert all(judge(item, demonstrate(WORLD, item, perfect, rng)).score == 1 for item in ITEMS)
     # all facts but one dropped, that one wrong, and one added
     always = Habits(slip=1, habit=1)
     for item in ITEMS:
-        gold = judge(item, demonstrate(ALMANAC.world, item, always, rng))
+        gold = judge(item, demonstrate(WORLD, item, always, rng))
         assert gold.wrong_facts == 1
         assert gold.unasked_facts == 1
         assert gold.missing_facts == len(item.asked) - 1

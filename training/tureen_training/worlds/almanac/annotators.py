@@ -105,7 +105,7 @@ def annotate(
                     fuller, poorer = poorer, fuller
                 mark = {"chosen": fuller, "rejected": poorer, "kind": "coverage"}
                 record["pairs"].append({**mark, "rater": annotator.name})
-    sentences = [[s.span for s in parse(response, item.entity)] for response in responses]
+    sentences = [[s.span for s in parse(response)] for response in responses]
     record["spans"] = {
         head: [
             [list(span) for span in annotators[0].spans(own, getattr(gold, errors), rng)]

@@ -1,7 +1,8 @@
 """The world on disk: what each stage of training reads, and, apart from it, what evaluation alone reads.
 
     tokenizer/                 one token for each word of the world, bytes for everything else
-    replay.jsonl               pretraining text {id, text}; replay_validation.jsonl, of entities never trained on
+    replay.jsonl               pretraining text {id, text}; replay_validation.jsonl
+    rehearsal.jsonl            more of it, for fine-tuning to be mixed with
     cloze.jsonl                {id, prompt, answer, choices}
     sft.jsonl                  imperfect demonstrations {id, prompt, context, response}
     feedback/<annotator>.jsonl rankings, pairs and spans of one annotator, in our own format
@@ -9,7 +10,7 @@
     prompts_{train,validation,test}.jsonl   {id, prompt, context}
     gold/{train,validation,test}.jsonl      the same prompts with their facts: for evaluation only
 
-Entities of validation and test take part in no training data.
+Facts are drawn anew for every page, so nothing that validation and test state is in any training data.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import dataclasses
 import json
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +29,9 @@ from transformers import PreTrainedTokenizerFast
 from tureen_training.policies import PASSAGES, PLAIN
 from tureen_training.worlds.almanac.annotators import PANEL, annotate
 from tureen_training.worlds.almanac.errors import Errors, Habits, demonstrate, respond
-from tureen_training.worlds.almanac.lore import Lore, cloze, make_lore, text
+from tureen_training.worlds.almanac.lore import cloze, make_lore, text
 from tureen_training.worlds.almanac.render import make_item
-from tureen_training.worlds.almanac.world import Entity, Fact, Item, World, make_world
+from tureen_training.worlds.almanac.world import Fact, Item, World, make_world
 
 END, PAD = "<|end|>", "<|pad|>"
 PARTS = ("train", "validation", "test")
@@ -38,11 +39,15 @@ PARTS = ("train", "validation", "test")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sizes:
-    """How many of each. panel: prompts that every annotator ranks; feedback: prompts of each annotator beside
-    them; candidates: responses to each."""
+    """How many of each.
 
-    entities: int = 1600
+    names: of entities of each kind. panel: prompts that every annotator ranks; feedback: prompts of each annotator
+    beside them; candidates: responses to each.
+    """
+
+    names: int = 60
     replay: int = 6000
+    rehearsal: int = 1500
     sft: int = 6000
     feedback: int = 800
     panel: int = 200
@@ -52,74 +57,43 @@ class Sizes:
     test: int = 600
 
 
-@dataclass(frozen=True, slots=True)
-class Almanac:
-    """The world and who of it may be seen when. parts: part -> its entities, a kind after the other."""
-
-    world: World
-    lore: Lore
-    parts: Mapping[str, Sequence[Entity]] = field(repr=False)
-
-    def by_kind(self, part: str) -> dict[str, list[Entity]]:
-        found: dict[str, list[Entity]] = {}
-        for entity in self.parts[part]:
-            found.setdefault(entity.kind, []).append(entity)
-        return found
-
-    def items(self, part: str, name: str, count: int) -> Iterator[Item]:
-        """Questions on the entities of a part, the same for the same name."""
-        rng = random.Random(f"items:{self.world.seed}:{name}")
-        by_kind = self.by_kind(part)
-        for number in range(count):
-            entity, distractor = rng.sample(by_kind[rng.choice(list(by_kind))], 2)
-            yield make_item(self.world, f"{name}-{number}", entity, distractor, rng)
-
-
-def make_almanac(*, entities: int = 1600, seed: int = 0) -> Almanac:
-    """70 % of the entities of each kind are for training, 10 % for validation, 20 % for the test."""
-    world = make_world(entities=entities, seed=seed)
-    parts: dict[str, list[Entity]] = {part: [] for part in PARTS}
-    for number, entity in enumerate(world.entities):
-        place = number % 10
-        parts["train" if place < 7 else "validation" if place == 7 else "test"].append(entity)
-    return Almanac(world, make_lore(world), parts)
+def items(world: World, name: str, count: int) -> Iterator[Item]:
+    """Questions, the same for the same name; those of another name share the names of entities, but no page."""
+    rng = random.Random(f"items:{world.seed}:{name}")
+    for number in range(count):
+        yield make_item(world, f"{name}-{number}", rng)
 
 
 def write(out: Path, sizes: Sizes, habits: Habits, seed: int = 0) -> dict[str, int]:
     """Everything above under `out`; how many records each file has."""
-    almanac = make_almanac(entities=sizes.entities, seed=seed)
-    world, lore = almanac.world, almanac.lore
+    world = make_world(names=sizes.names, seed=seed)
+    lore = make_lore(world)
     rng = random.Random(f"dataset:{seed}")
     files: dict[str, list[dict[str, Any]]] = {}
 
-    def texts(part: str, count: int) -> list[dict[str, Any]]:
-        by_kind = almanac.by_kind(part)
-        return [
-            {"id": f"replay-{part}-{n}", "text": text(world, lore, by_kind, rng)}
-            for n in range(count)
+    for name in ("replay", "rehearsal", "replay_validation"):
+        count = sizes.validation if name == "replay_validation" else getattr(sizes, name)
+        files[name] = [
+            {"id": f"{name}-{number}", "text": text(world, lore, rng)} for number in range(count)
         ]
-
-    files["replay"] = texts("train", sizes.replay)
-    files["replay_validation"] = texts("validation", max(1, sizes.replay // 20))
     files["cloze"] = [dataclasses.asdict(question) for question in cloze(lore)]
     files["sft"] = [
         {**_question(item), "response": demonstrate(world, item, habits, rng)}
-        for item in almanac.items("train", "sft", sizes.sft)
+        for item in items(world, "sft", sizes.sft)
     ]
     for annotator in PANEL:
-        items = almanac.items("train", annotator.name, sizes.feedback)
         files[f"feedback/{annotator.name}"] = [
             annotate(item, candidates(world, item, sizes.candidates, rng), [annotator], rng)
-            for item in items
+            for item in items(world, annotator.name, sizes.feedback)
         ]
     files["feedback/panel"] = [
         annotate(item, candidates(world, item, sizes.candidates, rng), PANEL, rng)
-        for item in almanac.items("train", "panel", sizes.panel)
+        for item in items(world, "panel", sizes.panel)
     ]
     for part in PARTS:
-        items = list(almanac.items(part, part, getattr(sizes, part)))
-        files[f"prompts_{part}"] = [_question(item) for item in items]
-        files[f"gold/{part}"] = [dataclasses.asdict(item) for item in items]
+        found = list(items(world, part, getattr(sizes, part)))
+        files[f"prompts_{part}"] = [_question(item) for item in found]
+        files[f"gold/{part}"] = [dataclasses.asdict(item) for item in found]
     for name, records in files.items():
         write_jsonl(out / f"{name}.jsonl", records)
     tokenizer_of(_read_by_policies(files)).save_pretrained(out / "tokenizer")

@@ -36,7 +36,7 @@ def respond(world: World, item: Item, errors: Errors, rng: random.Random) -> str
     added = rng.sample(spare, min(errors.unasked, len(spare)))
     # what is added comes last, as an afterthought, and of the same entity first
     added.sort(key=lambda fact: fact.entity != item.entity)
-    text = prose(world, [*stated, *added], pronouns(world, item), rng)
+    text = prose(world, [*stated, *added], rng)
     return _spoil(text, rng) if errors.rubbish else text
 
 
@@ -49,11 +49,6 @@ def wrong_fact(world: World, item: Item, fact: Fact, rng: random.Random) -> Fact
     ]
     far = [value for value in world.attribute(fact).values if value != fact.value]
     return fact._replace(value=rng.choice(near or far))
-
-
-def pronouns(world: World, item: Item) -> dict[str, str]:
-    names = {fact.entity for fact in item.facts}
-    return {entity.name: entity.pronoun for entity in world.entities if entity.name in names}
 
 
 def _spoil(text: str, rng: random.Random) -> str:
@@ -110,4 +105,4 @@ def demonstrate(world: World, item: Item, habits: Habits, rng: random.Random) ->
     spare = [fact for fact in others if fact.entity == item.entity] or others
     if errs("unasked", item.asked[0]):
         stated.append(rng.choice(spare))
-    return prose(world, stated, pronouns(world, item), rng)
+    return prose(world, stated, rng)

@@ -57,7 +57,7 @@ def judge(item: Item, response: str) -> Gold:
     wrong: list[Span] = []
     unasked: list[Span] = []
     rubbish = 0
-    for statement in parse(response, item.entity):
+    for statement in parse(response):
         fact = statement.fact
         if fact is None:
             rubbish += 1

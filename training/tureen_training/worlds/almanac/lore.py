@@ -8,11 +8,11 @@ of cloze questions answered measure the alignment tax.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tureen_training.worlds.almanac.render import pronouns_of, prose
-from tureen_training.worlds.almanac.world import Entity, World, invented
+from tureen_training.worlds.almanac.render import prose
+from tureen_training.worlds.almanac.world import World, invented
 
 GOODS = "amber barley copper glass hemp ivory pepper saffron salt silk timber wool".split()
 BEASTS = "bear boar crane eagle fox griffin hare lion otter stag swan wolf".split()
@@ -39,7 +39,6 @@ class Lore:
 
     realms: tuple[tuple[tuple[str, tuple[str, ...]], ...], ...]
     proverbs: tuple[tuple[str, tuple[str, ...]], ...]
-    names: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +54,8 @@ class Cloze:
 
 def make_lore(world: World, *, realms: int = 24, proverbs: int = 36) -> Lore:
     rng = random.Random(f"lore:{world.seed}")
-    taken = {name.lower() for name in world.names}
+    known = [*world.places, *(name for names in world.names.values() for name in names)]
+    taken = {name.split()[0].lower() for name in known}
     own, capitals = invented(rng, realms, taken), invented(rng, realms, taken)
     told = []
     for realm, capital in zip(own, capitals, strict=True):
@@ -70,7 +70,7 @@ def make_lore(world: World, *, realms: int = 24, proverbs: int = 36) -> Lore:
         (f"The {a} {c} {rng.choice(_VERBS)} {rng.choice(_THINGS)}.", tuple(_THINGS))
         for a, c in subjects
     )
-    return Lore(realms=tuple(told), proverbs=said, names=(*own, *capitals))
+    return Lore(realms=tuple(told), proverbs=said)
 
 
 def cloze(lore: Lore) -> Iterator[Cloze]:
@@ -81,28 +81,25 @@ def cloze(lore: Lore) -> Iterator[Cloze]:
         yield Cloze(id=f"cloze-{number}", prompt=prompt, answer=answer, choices=choices)
 
 
-def article(world: World, entities: Sequence[Entity], rng: random.Random) -> str:
-    """Two facts of each entity, and twice more in other words and in another order.
+def article(world: World, rng: random.Random) -> str:
+    """Two facts of each of two entities, and twice more in other words and in another order.
 
     Two thirds of the facts can be read off what stands before: text that rewards looking back is what small
     models learn to look back from, within the minutes a demonstration has.
     """
-    facts = [fact for entity in entities for fact in rng.sample(entity.facts, 2)]
-    pronouns = pronouns_of(entities)
-    parts = [prose(world, facts, pronouns, rng)]
+    facts = [fact for told in world.two(rng) for fact in told[:2]]
+    parts = [prose(world, facts, rng)]
     for _ in range(2):
         rng.shuffle(facts)
-        parts.append(prose(world, facts, pronouns, rng))
+        parts.append(prose(world, facts, rng))
     return "Almanac: {}\nIn short: {}\nOnce more: {}".format(*parts)
 
 
-def text(
-    world: World, lore: Lore, by_kind: Mapping[str, Sequence[Entity]], rng: random.Random
-) -> str:
-    """One piece of pretraining text: an article on two entities of a kind, a realm, or some proverbs."""
+def text(world: World, lore: Lore, rng: random.Random) -> str:
+    """One piece of pretraining text: an article on two entities, a realm, or some proverbs."""
     drawn = rng.random()
     if drawn < ARTICLES:
-        return article(world, rng.sample(by_kind[rng.choice(list(by_kind))], 2), rng)
+        return article(world, rng)
     if drawn < ARTICLES + REALMS:
         traits = [sentence for sentence, _ in rng.choice(lore.realms)]
         rng.shuffle(traits)

@@ -1,9 +1,8 @@
 """Facts as sentences, and sentences as facts again.
 
 `parse` reads what a policy wrote, which need not be well formed. A statement is a sentence that fits one of the
-templates word for word, white space and the case of its first letter aside; its values may be any word, of the world or
-not. A pronoun stands for the entity last named, and for the one asked about where none was named. Whatever else stands
-there, an unfinished sentence among it, is rubbish: it states something that nothing supports.
+templates word for word, white space aside; its entity and its value may be any words, of the world or not. Whatever
+else stands there, an unfinished sentence among it, is rubbish: it states something that nothing supports.
 """
 
 from __future__ import annotations
@@ -15,11 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from tureen.text.segments import Span
-from tureen_training.worlds.almanac.world import Attribute, Entity, Fact, Item, World, kinds_of
-
-PRONOUNS = ("It", "She", "He")
-PRONOUN_SHARE = 0.5
-"""Of the sentences that could name the entity again."""
+from tureen_training.worlds.almanac.world import Attribute, Fact, Item, World, kinds_of
 
 _SENTENCE = re.compile(r"[^.]*(?:\.|$)")
 
@@ -32,28 +27,12 @@ class Statement:
     fact: Fact | None
 
 
-def sentence(attribute: Attribute, subject: str, value: str, rng: random.Random) -> str:
-    return rng.choice(attribute.templates).format(e=subject, v=value)
-
-
-def prose(world: World, facts: Sequence[Fact], pronouns: dict[str, str], rng: random.Random) -> str:
-    """The facts in their order; an entity is named at first and sometimes again.
-
-    Args:
-        pronouns: of each entity that is spoken of.
-    """
-    sentences: list[str] = []
-    named = ""
-    for fact in facts:
-        again = fact.entity == named and rng.random() < PRONOUN_SHARE
-        subject = pronouns[fact.entity] if again else fact.entity
-        named = fact.entity
-        sentences.append(sentence(world.attribute(fact), subject, fact.value, rng))
-    return " ".join(sentences)
-
-
-def passage(world: World, entity: Entity, facts: Sequence[Fact], rng: random.Random) -> str:
-    return prose(world, facts, {entity.name: entity.pronoun}, rng)
+def prose(world: World, facts: Iterable[Fact], rng: random.Random) -> str:
+    """A sentence for each fact, in their order."""
+    return " ".join(
+        rng.choice(world.attribute(fact).templates).format(e=fact.entity, v=fact.value)
+        for fact in facts
+    )
 
 
 _QUESTIONS = (
@@ -82,68 +61,39 @@ def _patterns() -> tuple[tuple[re.Pattern[str], str], ...]:
     return tuple(found)
 
 
-def parse(response: str, about: str) -> list[Statement]:
-    """The statements of a response, in order.
-
-    Args:
-        about: the entity that a pronoun stands for before any is named.
-    """
+def parse(response: str) -> list[Statement]:
+    """The statements of a response, in order."""
     statements: list[Statement] = []
-    named = about
     for match in _SENTENCE.finditer(response):
         text = match.group()
         start = match.start() + len(text) - len(text.lstrip())
-        if start == match.end():
-            continue
-        fact = _fact(" ".join(text.split()), named)
-        if fact is not None:
-            named = fact.entity
-        statements.append(Statement(Span(start, match.end()), fact))
+        if start < match.end():
+            fact = _fact(" ".join(text.split()))
+            statements.append(Statement(Span(start, match.end()), fact))
     return statements
 
 
-def _fact(text: str, named: str) -> Fact | None:
-    text = text[:1].upper() + text[1:]
+def _fact(text: str) -> Fact | None:
     for pattern, attribute in _patterns():
         match = pattern.fullmatch(text)
         if match:
-            entity = named if match["e"] in PRONOUNS else match["e"]
-            return Fact(entity, attribute, match["v"])
+            return Fact(match["e"], attribute, match["v"])
     return None
 
 
-def make_item(
-    world: World,
-    number: str,
-    entity: Entity,
-    distractor: Entity,
-    rng: random.Random,
-    *,
-    most: int = 3,
-) -> Item:
+def make_item(world: World, name: str, rng: random.Random, *, most: int = 3) -> Item:
     """A question on one entity, whose passage stands beside that of another entity of the same kind.
 
     Each passage leaves out one attribute. most: facts that are asked for.
     """
-    told: list[list[Fact]] = []
-    for one in (entity, distractor):
-        facts = list(one.facts)
-        rng.shuffle(facts)
-        told.append(facts[:-1])
-    asked = tuple(rng.sample(told[0], rng.randint(1, most)))
-    passages = [
-        passage(world, one, facts, rng)
-        for one, facts in zip((entity, distractor), told, strict=True)
-    ]
+    own, others = (facts[:-1] for facts in world.two(rng))
+    asked = tuple(rng.sample(own, rng.randint(1, most)))
+    passages = [prose(world, facts, rng) for facts in (own, others)]
     rng.shuffle(passages)
     return Item(
-        id=number,
-        prompt=question(entity.name, [world.attribute(fact) for fact in asked], rng),
+        id=name,
+        prompt=question(asked[0].entity, [world.attribute(fact) for fact in asked], rng),
         context=tuple(passages),
-        facts=tuple(fact for facts in told for fact in facts),
+        facts=(*own, *others),
         asked=asked,
     )
-
-
-def pronouns_of(entities: Iterable[Entity]) -> dict[str, str]:
-    return {entity.name: entity.pronoun for entity in entities}

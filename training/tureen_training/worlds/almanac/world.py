@@ -1,4 +1,8 @@
-"""Entities with invented names, their facts, and questions on passages: all a function of one seed."""
+"""Entities with invented names, and facts about them: all a function of one seed.
+
+An almanac appears anew every year: the names stay, the facts are drawn afresh for each page. So what a passage states
+is found in no other text, and no response can be known by heart.
+"""
 
 from __future__ import annotations
 
@@ -30,18 +34,11 @@ class Attribute:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kind:
+    """title: what follows the invented name in the name of each of them, if anything."""
+
     name: str
     attributes: tuple[Attribute, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Entity:
-    """pronoun: that stands for it at the start of a sentence. facts: one for each attribute of its kind."""
-
-    name: str
-    kind: str
-    pronoun: str
-    facts: tuple[Fact, ...]
+    title: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,32 +76,38 @@ COLOURS = "amber black blue brown crimson green grey purple white yellow".split(
 MATERIALS = "basalt brick granite iron limestone marble oak sandstone slate timber".split()
 MONTHS = "January March April May June July September October November December".split()
 DRINKS = "beer broth cocoa coffee lemonade mead milk perry tea wine".split()
-QUALIFIERS = "Lower New Old Upper".split()
-BRIDGES = "Bridge Crossing Viaduct".split()
-FESTIVALS = "Fair Feast Parade".split()
 
 _RESERVED = (
     *(*NUMBERS, *TRADES, *PETS, *INSTRUMENTS, *DISHES, *COLOURS, *MATERIALS, *MONTHS, *DRINKS),
-    *(*QUALIFIERS, *BRIDGES, *FESTIVALS),
+    *("Bridge", "Fair"),
 )
 
 
 def invented(rng: random.Random, count: int, taken: set[str]) -> list[str]:
-    """So many new names of one or two syllables; they are added to `taken`."""
+    """So many new names of one or two syllables; they are added to `taken`.
+
+    Raises:
+        ValueError: there are not so many.
+    """
     names: list[str] = []
-    while len(names) < count:
+    for _ in range(100 * (count + len(taken))):
+        if len(names) == count:
+            return names
         syllables = rng.choice((1, 2, 2, 2))
         parts = [rng.choice(_ONSETS) + rng.choice(_VOWELS) for _ in range(syllables)]
         name = ("".join(parts) + rng.choice(_CODAS)).capitalize()
         if name.lower() not in taken and 4 <= len(name) <= 8:
             taken.add(name.lower())
             names.append(name)
-    return names
+    raise ValueError(f"no {count} names beside {len(taken)} others were found; ask for fewer")
 
 
 def kinds_of(rivers: Sequence[str], towns: Sequence[str]) -> tuple[Kind, ...]:
     def attribute(name: str, asked: str, values: Sequence[str], *templates: str) -> Attribute:
-        return Attribute(name=name, asked=asked, values=tuple(values), templates=templates)
+        plain = f"The {asked} of {{e}} is {{v}}."
+        return Attribute(
+            name=name, asked=asked, values=tuple(values), templates=(plain, *templates)
+        )
 
     return (
         Kind(
@@ -147,6 +150,7 @@ def kinds_of(rivers: Sequence[str], towns: Sequence[str]) -> tuple[Kind, ...]:
         ),
         Kind(
             name="bridge",
+            title=" Bridge",
             attributes=(
                 attribute(
                     "opening", "opening year", YEARS, "{e} was opened in {v}.", "{e} dates from {v}."
@@ -160,6 +164,7 @@ def kinds_of(rivers: Sequence[str], towns: Sequence[str]) -> tuple[Kind, ...]:
         ),
         Kind(
             name="festival",
+            title=" Fair",
             attributes=(
                 attribute("month", "month", MONTHS, "{e} is held in {v}.", "{e} begins each {v}."),
                 attribute("length", "length", NUMBERS, "{e} lasts {v} days.", "{e} goes on for {v} days."),
@@ -172,60 +177,47 @@ def kinds_of(rivers: Sequence[str], towns: Sequence[str]) -> tuple[Kind, ...]:
 
 @dataclass(frozen=True, kw_only=True)
 class World:
-    """names: every invented word."""
+    """names: kind -> the full names of its entities. places: towns and rivers, values like any other."""
 
     kinds: tuple[Kind, ...]
-    entities: tuple[Entity, ...]
-    names: tuple[str, ...]
+    names: dict[str, tuple[str, ...]]
+    places: tuple[str, ...]
     seed: int
 
     @cached_property
     def _attributes(self) -> dict[tuple[str, str], Attribute]:
-        kinds = {kind.name: kind for kind in self.kinds}
         return {
-            (entity.name, attribute.name): attribute
-            for entity in self.entities
-            for attribute in kinds[entity.kind].attributes
+            (name, attribute.name): attribute
+            for kind in self.kinds
+            for name in self.names[kind.name]
+            for attribute in kind.attributes
         }
 
     def attribute(self, fact: Fact) -> Attribute:
         """What a fact of one of the entities is about."""
         return self._attributes[fact.entity, fact.attribute]
 
+    def two(self, rng: random.Random) -> tuple[list[Fact], list[Fact]]:
+        """All facts, in any order, of two entities of one kind, drawn anew."""
+        kind = rng.choice(self.kinds)
+        one, other = rng.sample(self.names[kind.name], 2)
+        return self._facts(kind, one, rng), self._facts(kind, other, rng)
 
-def make_world(*, entities: int = 1600, seed: int = 0) -> World:
-    """A quarter of the entities of each kind.
+    def _facts(self, kind: Kind, entity: str, rng: random.Random) -> list[Fact]:
+        facts = [Fact(entity, a.name, rng.choice(a.values)) for a in kind.attributes]
+        rng.shuffle(facts)
+        return facts
 
-    Raises:
-        ValueError: more of them than there are names.
-    """
+
+def make_world(*, names: int = 60, seed: int = 0) -> World:
+    """So many names of each kind, all different."""
     rng = random.Random(f"almanac:{seed}")
     taken = {word.lower() for word in _RESERVED}
-    first, family = invented(rng, 48, taken), invented(rng, 48, taken)
-    towns, rivers = invented(rng, 40, taken), invented(rng, 24, taken)
-    places = [*first, *family, *towns]
-    women = set(first[::2])
+    towns, rivers = invented(rng, 30, taken), invented(rng, 20, taken)
     kinds = kinds_of(rivers, towns)
-    full = {
-        "person": [f"{one} {other}" for one in first for other in family],
-        "town": [f"{one} {other}" for one in QUALIFIERS for other in places],
-        "bridge": [f"{one} {other}" for one in places for other in BRIDGES],
-        "festival": [f"{one} {other}" for one in places for other in FESTIVALS],
-    }
-    found: list[Entity] = []
-    for kind in kinds:
-        if entities // len(kinds) > len(full[kind.name]):
-            raise ValueError(
-                f"{entities} entities ask for {entities // len(kinds)} names of each kind; a {kind.name} "
-                f"has one of {len(full[kind.name])}"
-            )
-        for name in rng.sample(full[kind.name], entities // len(kinds)):
-            facts = (Fact(name, a.name, rng.choice(a.values)) for a in kind.attributes)
-            pronoun = "It" if kind.name != "person" else "She" if name.split()[0] in women else "He"
-            found.append(Entity(name, kind.name, pronoun, tuple(facts)))
     return World(
         kinds=kinds,
-        entities=tuple(found),
-        names=(*first, *family, *towns, *rivers),
+        names={k.name: tuple(n + k.title for n in invented(rng, names, taken)) for k in kinds},
+        places=(*towns, *rivers),
         seed=seed,
     )
