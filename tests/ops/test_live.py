@@ -162,7 +162,12 @@ def test_a_healthy_stream_alarms_nobody_and_reward_hacking_does(doors, watched):
         until(alarmed, "TureenRewardHacking to fire")
         signs = {one["metric"]["sign"] for one in watched.query("tureen:reward_hacking:sign")}
         assert signs >= {"length", "repetition"}
-        assert watched.number("tureen_window_drift_psi") > 0.25
+
+        def drifted() -> bool:  # how far depends on how much was sent before the alert
+            send(client, hacked)
+            return watched.number("tureen_window_drift_psi") > 0.25
+
+        until(drifted, "the rewards to drift")
 
 
 def panels() -> dict[str, str]:
