@@ -161,7 +161,7 @@ def test_a_healthy_stream_alarms_nobody_and_reward_hacking_does(doors, watched):
 
         until(alarmed, "TureenRewardHacking to fire")
         signs = {one["metric"]["sign"] for one in watched.query("tureen:reward_hacking:sign")}
-        assert signs >= {"length", "repetition"}
+        assert len(signs & {"length", "repetition", "disagreement"}) >= 2  # what the alert asks for
 
         def drifted() -> bool:  # how far depends on how much was sent before the alert
             send(client, hacked)
