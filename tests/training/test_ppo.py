@@ -5,9 +5,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import os
-import subprocess
-import sys
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -16,6 +13,7 @@ import pico_ppo
 import pico_tokenizers
 import pytest
 import torch
+import two_processes
 from doors import open_doors
 from pico_ppo import Rewarding, blue, nothing
 from server_process import serving
@@ -284,8 +282,7 @@ def test_another_configuration_does_not_go_on(root: Path):
 @pytest.mark.slow
 def test_two_processes_share_a_step(root: Path):
     """Each samples its half of the prompts; figures, replay and the policy are of both."""
-    script = root / "two.py"
-    script.write_text(
+    source = (
         "import sys\n"
         "from pathlib import Path\n"
         "import pico_ppo\n"
@@ -293,21 +290,7 @@ def test_two_processes_share_a_step(root: Path):
         "options = {'steps': 2, 'replay': (str(root / 'text.jsonl'),)}\n"
         "pico_ppo.run(root, 'two', pico_ppo.Rewarding(pico_ppo.blue), **options)\n"
     )
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(Path(pico_ppo.__file__).parent),
-        "ACCELERATE_USE_CPU": "1",
-        "OMP_NUM_THREADS": "1",
-    }
-    launch = "-m torch.distributed.run --standalone --nproc_per_node 2".split()
-    child = subprocess.run(
-        [sys.executable, *launch, str(script), str(root)],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert child.returncode == 0, child.stderr
+    two_processes.run(root / "two.py", source, root)
     first, second = pico_ppo.steps(root, "two")
     assert first["kl/k1_nats_per_response"] == pytest.approx(0, abs=1e-5)
     assert second["kl/k3_nats_per_response"] > 0

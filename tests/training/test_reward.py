@@ -1,14 +1,12 @@
 """A pico model through the whole of it: reward, soup, load, and the path that serves."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import feedback_files
 import pico_training
 import pytest
 import torch
+import two_processes
 
 from tureen.contracts import Granularity, Sample
 from tureen.model.checkpoint import load
@@ -254,29 +252,14 @@ def test_data_and_starts_that_do_not_fit(made: Path, tmp_path: Path):
 @pytest.mark.slow
 def test_two_processes_learn_what_one_learns(made: Path):
     """A step is so many prompts over all processes; without dropout the losses are the same but for rounding."""
-    script = made / "two.py"
-    script.write_text(
+    source = (
         "import sys\n"
         "from pathlib import Path\n"
         "import pico_training\n"
         "from tureen_training import reward\n"
         "reward.main(pico_training.config(Path(sys.argv[1]), 'two', seed=0))\n"
     )
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(Path(pico_training.__file__).parent),
-        "ACCELERATE_USE_CPU": "1",
-        "OMP_NUM_THREADS": "1",
-    }
-    launch = "-m torch.distributed.run --standalone --nproc_per_node 2".split()
-    child = subprocess.run(
-        [sys.executable, *launch, str(script), str(made)],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert child.returncode == 0, child.stderr
+    two_processes.run(made / "two.py", source, made)
     alone, together = (pico_training.events(made, name) for name in ("first", "two"))
     assert [record["event"] for record in together] == [record["event"] for record in alone]
     for one, two in zip(alone, together, strict=True):

@@ -24,7 +24,7 @@ from sklearn.linear_model import LogisticRegression
 
 from tureen.model.files import sha256_file
 from tureen.model.manifest import read_manifest, write_manifest
-from tureen.model.reward_model import EVIDENCE_WIDTH, RewardModel
+from tureen.model.reward_model import EVIDENCE_WIDTH, SHARE_SCALE, RewardModel
 from tureen.model.storage import HEAD_BIAS, HEAD_WEIGHT
 from tureen_training.data.items import Item, batches, rows_of, tensors
 from tureen_training.data.records import TEACHES, Example
@@ -124,6 +124,5 @@ def neutral_without_context(weight: np.ndarray, means: np.ndarray) -> np.ndarray
     weight = weight.copy()
     first = weight.shape[1] - EVIDENCE_WIDTH  # the share without context; the last is the length
     compared = slice(first + 1, -1)
-    full = 4.0  # what `RewardModel` makes of a share of 1
-    weight[:, first] = weight[:, compared] @ means[compared] / full
+    weight[:, first] = weight[:, compared] @ means[compared] / SHARE_SCALE
     return weight

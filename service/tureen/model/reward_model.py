@@ -24,6 +24,10 @@ from tureen.text.template import TextSpec
 
 EVIDENCE_WIDTH: Final = FEATURES + 1
 
+SHARE_SCALE: Final = 4.0
+"""What a head reads for a share of 1. Shares are spread over a quarter of a unit, logarithms of
+lengths over a whole one; so all learn at one rate."""
+
 
 class RewardModel(nn.Module):
     """backbone: an encoder, or a decoder fed with padding on the right.
@@ -83,9 +87,6 @@ class RewardModel(nn.Module):
     def _evidence(self, token_type_ids: Tensor, weights: Tensor) -> Tensor:
         """Shares of the unit's tokens (see `feature_table`), and the logarithm of their number.
 
-        Shares are spread over a quarter of a unit, logarithms of lengths over a whole one; four
-        times the shares, all learn at one rate.
-
         Args:
             token_type_ids: (B, T). weights: (B, N, T).
         Returns:
@@ -94,7 +95,7 @@ class RewardModel(nn.Module):
         shares = torch.bmm(weights, self.evidence[token_type_ids])  # (B, N, FEATURES)
         largest = weights.amax(dim=-1, keepdim=True)  # (B, N, 1), 1 / tokens of the unit
         size = torch.where(largest > 0, -torch.log(largest.clamp(min=1e-9)), largest)
-        return torch.cat([4 * shares, size], dim=-1)
+        return torch.cat([SHARE_SCALE * shares, size], dim=-1)
 
 
 def takes_token_types(model: nn.Module, config: PretrainedConfig) -> bool:
