@@ -20,7 +20,7 @@ from server_process import serving
 
 from tureen.contracts import ScoreRequest
 from tureen.model.schema import SchemaError, decode
-from tureen_training import cli, ppo, resume
+from tureen_training import cli, oracle, ppo, resume
 from tureen_training.oracle import OracleUnavailable, RemoteOracle, Unscorable
 from tureen_training.policies import TinySpec, load_policy, save_policy, tiny_policy
 from tureen_training.watch import Threshold
@@ -214,7 +214,7 @@ def test_what_cannot_be_scored_teaches_nothing(root: Path):
 
 
 def test_an_outage_is_one_line_and_the_state_is_kept(root: Path, monkeypatch, capsys):
-    monkeypatch.setattr(ppo, "RemoteOracle", lambda *_, **__: Rewarding(blue, available=3))
+    monkeypatch.setattr(oracle, "RemoteOracle", lambda *_, **__: Rewarding(blue, available=3))
     options = {"prompts": [str(root / "prompts.jsonl")], "chunks": 2, "steps": 3, "epochs": 1}
     arguments = ["--policy", str(root / "policy"), "--out", str(root / "cut")]
     arguments += [a for name, value in options.items() for a in (f"--{name}", str(value))]
@@ -307,7 +307,7 @@ def test_remote_oracle_takes_what_the_config_says(monkeypatch):
 
         def close(self) -> None: ...
 
-    monkeypatch.setattr(ppo, "RemoteOracle", Recorded)
+    monkeypatch.setattr(oracle, "RemoteOracle", Recorded)
     monkeypatch.setattr(ppo, "train", lambda config, oracle: None)
     monkeypatch.setenv("KEY", "secret")
     data = {"policy": "p", "out": "o", "prompts": ["q"], "oracle": "a:1", "api_key_env": "KEY"}

@@ -138,7 +138,8 @@ def describe(kind: type[Any]) -> str:
         elif not isinstance(default, str):  # as an option takes it
             default = json.dumps(default, default=dataclasses.asdict)
         lines.append(f"  --{field.name.replace('_', '-'):20s}{default}")
-    return f"{kind.__doc__}\nFields:\n" + "\n".join(lines)
+    parts = [base.__doc__ for base in kind.__mro__ if dataclasses.is_dataclass(base)]
+    return "\n".join([*(part or "" for part in parts), "Fields:", *lines])
 
 
 if __name__ == "__main__":

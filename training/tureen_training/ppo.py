@@ -17,11 +17,9 @@ from __future__ import annotations
 import contextlib
 import copy
 import dataclasses
-import json
-import os
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -30,27 +28,23 @@ import torch
 from accelerate.utils import gather_object
 from torch import Tensor
 
-from tureen.contracts import Score
-from tureen.model.files import write_atomically
 from tureen_training import resume
 from tureen_training.advantages import end_of_text_penalty, explained_variance, gae, whiten
 from tureen_training.experience import (
     Experience,
-    Readings,
     Rows,
     ValueModel,
     readings_of,
     rows_of,
     token_rewards,
 )
-from tureen_training.kl import KlController, KlEstimates, estimates
+from tureen_training.kl import KlController, estimates
 from tureen_training.oracle import (
     OracleUnavailable,
-    RemoteOracle,
     Reward,
     RewardOracle,
     SoupSwapped,
-    Unscorable,
+    connected,
     lineage_mismatch,
 )
 from tureen_training.policies import (
@@ -67,27 +61,14 @@ from tureen_training.replay import average, read_cloze, tax
 from tureen_training.rollout import Rollout, drawn, parts, read_questions, respond
 from tureen_training.runlog import RunLog, accelerator_for, progress
 from tureen_training.sft import encode_files
-from tureen_training.watch import Facts, Watch, figures_of
+from tureen_training.watch import Watch, facts_of, figures_of, write_facts
 
 ADAM_EPSILON = 1e-5
 Outage = OracleUnavailable | SoupSwapped
 
 
 def main(config: Config) -> None:
-    named = {"heads": config.heads, "weights": config.weights, "model": config.model}
-    options: dict[str, Any] = {name: value for name, value in named.items() if value}
-    oracle = RemoteOracle(
-        config.oracle,
-        api_key=os.environ.get(config.api_key_env),
-        patience_s=config.patience_s,
-        timeout_s=config.timeout_s,
-        on_swap=config.on_swap,
-        aggregation=config.aggregation,
-        penalty=config.penalty,
-        segments=False,
-        **options,
-    )
-    with contextlib.closing(oracle):
+    with contextlib.closing(connected(config)) as oracle:
         train(config, oracle)
 
 
@@ -334,38 +315,6 @@ def collected(asked: Sequence[Future[list[Reward]]]) -> list[Reward]:
         if one is not None:
             raise one
     return rewards
-
-
-def facts_of(
-    rollouts: Sequence[Rollout], rewards: Sequence[Reward], readings: Readings, kl: KlEstimates
-) -> Iterator[Facts]:
-    """What is known of each response, as the log and the watch want it."""
-    tensors = (*kl, readings.entropy, readings.reference_log_probs)
-    sums = torch.stack([torch.where(readings.mask, t, 0.0).sum(1) for t in tensors], dim=1)
-    for rollout, reward, row in zip(rollouts, rewards, sums.tolist(), strict=True):
-        score = reward if isinstance(reward, Score) else None
-        k1, k2, k3, entropy, reference_log_prob = row
-        yield Facts(
-            id=rollout.question.id,
-            text=rollout.sampled.text,
-            token_ids=rollout.sampled.token_ids,
-            ended=rollout.sampled.ended,
-            code=reward.code if isinstance(reward, Unscorable) else None,
-            reward=None if score is None else score.reward,
-            std=None if score is None or score.uncertainty is None else score.uncertainty.std,
-            k1=k1,
-            k2=k2,
-            k3=k3,
-            entropy=entropy,
-            reference_log_prob=reference_log_prob,
-            heads={} if score is None else {n: h.calibrated for n, h in score.heads.items()},
-        )
-
-
-def write_facts(path: Path, facts: Sequence[Facts]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lines = [json.dumps(dataclasses.asdict(one), ensure_ascii=False) for one in facts]
-    write_atomically(path, "\n".join(lines) + "\n")
 
 
 def lineage_of(config: Config, policy: Policy, steps: int, stopped: str) -> dict[str, Any]:

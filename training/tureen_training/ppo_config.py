@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from tureen.adapters.oracle import OnSwap
-from tureen.contracts import Aggregation
+from tureen_training.oracle import OracleOptions
 from tureen_training.runlog import ReportTo
 from tureen_training.watch import THRESHOLDS, Threshold
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Config:
+class Config(OracleOptions):
     """Train a policy against a reward service.
 
     policy: the causal language model to begin from, by name or path; it is the reference too. out: directory of the
         trained policy; log, responses, state and snapshots lie beside it, in `out`.run.
     prompts: JSON Lines files of {prompt or messages, id?, context?}; those that leave no room for a response are left
         out and counted.
-    oracle: address of the service: host:port streams over gRPC, http://… posts. api_key_env: environment variable
-        that holds its key; unset, none is sent. model, heads, weights, aggregation, penalty: as of a request.
     dense: rewards of the policy's own tokens; false puts all of a reward on the last token.
-    patience_s: without an answer for so long the run keeps its state and stops. timeout_s: of one attempt.
-    on_swap: other weights at the service than before are logged, or refused.
     steps; responses_per_step, over all processes; samples_per_prompt; chunks: in which they are sampled and scored.
     end_penalty: taken from the reward of a response that did not end within max_new_tokens.
     kl_coefficient: of k1 in the reward, per nat; kl_target_nats_per_response: makes it adaptive, null keeps it;
@@ -47,17 +42,7 @@ class Config:
     policy: str
     out: str
     prompts: tuple[str, ...]
-    oracle: str = "localhost:8081"
-    api_key_env: str = "TUREEN_API_KEY"
-    model: str = ""
-    heads: tuple[str, ...] = ()
-    weights: dict[str, float] = field(default_factory=dict)
-    aggregation: Aggregation = Aggregation.MEAN
-    penalty: float = 0.5
     dense: bool = True
-    patience_s: float = 600.0
-    timeout_s: float = 60.0
-    on_swap: OnSwap = "log"
     steps: int = 200
     responses_per_step: int = 64
     samples_per_prompt: int = 1

@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerFast
 
 from tureen.contracts import Message, Sample
 from tureen_training.alignment import Alignment, align
-from tureen_training.data.jsonl import records
+from tureen_training.data.jsonl import Fields, records
 from tureen_training.data.own import read_prompt
 from tureen_training.policies import Policy, Sampled, Sampling, prompt_ids, sample
 
@@ -62,18 +62,24 @@ def read_questions(
     too_long = 0
     for path in paths:
         for fields in records(Path(path)):
-            prompt, messages = read_prompt(fields)
-            context = fields.texts("context") if "context" in fields.record else ()
-            try:
-                tokens = tuple(prompt_ids(tokenizer, prompt or messages or (), context))
-            except ValueError as error:
-                raise fields.bad(str(error)) from None
-            if most_tokens is not None and len(tokens) > most_tokens:
+            question = read_question(fields, tokenizer)
+            if most_tokens is not None and len(question.token_ids) > most_tokens:
                 too_long += 1
-                continue
-            name = fields.optional_text("id") or f"{Path(path).stem}-{fields.index}"
-            found.append(Question(name, prompt, messages, context, tokens))
+            else:
+                found.append(question)
     return found, too_long
+
+
+def read_question(fields: Fields, tokenizer: PreTrainedTokenizerFast) -> Question:
+    """The prompt of one record; raises BadData."""
+    prompt, messages = read_prompt(fields)
+    context = fields.texts("context") if "context" in fields.record else ()
+    try:
+        tokens = tuple(prompt_ids(tokenizer, prompt or messages or (), context))
+    except ValueError as error:
+        raise fields.bad(str(error)) from None
+    name = fields.optional_text("id") or f"{fields.path.stem}-{fields.index}"
+    return Question(name, prompt, messages, context, tokens)
 
 
 def respond(

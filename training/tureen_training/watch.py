@@ -7,15 +7,21 @@ pretraining share their errors (Eisenstein et al., arXiv:2312.09244).
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from statistics import fmean, pstdev, pvariance
 from typing import Any, Literal
 
+import torch
 from scipy.stats import spearmanr
 
+from tureen.contracts import Score
+from tureen.model.files import write_atomically
 from tureen_training.diversity import (
     distinct,
     expectation_adjusted_distinct,
@@ -23,6 +29,10 @@ from tureen_training.diversity import (
     repeated,
     self_bleu,
 )
+from tureen_training.experience import Readings
+from tureen_training.kl import KlEstimates
+from tureen_training.oracle import Reward, Unscorable
+from tureen_training.rollout import Rollout
 
 Action = Literal["warn", "raise_kl", "stop"]
 
@@ -162,6 +172,38 @@ class Facts:
     entropy: float
     reference_log_prob: float
     heads: Mapping[str, float] = field(default_factory=dict)
+
+
+def facts_of(
+    rollouts: Sequence[Rollout], rewards: Sequence[Reward], readings: Readings, kl: KlEstimates
+) -> Iterator[Facts]:
+    """What is known of each response, as the log and the watch want it."""
+    tensors = (*kl, readings.entropy, readings.reference_log_probs)
+    sums = torch.stack([torch.where(readings.mask, t, 0.0).sum(1) for t in tensors], dim=1)
+    for rollout, reward, row in zip(rollouts, rewards, sums.tolist(), strict=True):
+        score = reward if isinstance(reward, Score) else None
+        k1, k2, k3, entropy, reference_log_prob = row
+        yield Facts(
+            id=rollout.question.id,
+            text=rollout.sampled.text,
+            token_ids=rollout.sampled.token_ids,
+            ended=rollout.sampled.ended,
+            code=reward.code if isinstance(reward, Unscorable) else None,
+            reward=None if score is None else score.reward,
+            std=None if score is None or score.uncertainty is None else score.uncertainty.std,
+            k1=k1,
+            k2=k2,
+            k3=k3,
+            entropy=entropy,
+            reference_log_prob=reference_log_prob,
+            heads={} if score is None else {n: h.calibrated for n, h in score.heads.items()},
+        )
+
+
+def write_facts(path: Path, facts: Sequence[Facts]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = [json.dumps(dataclasses.asdict(one), ensure_ascii=False) for one in facts]
+    write_atomically(path, "\n".join(lines) + "\n")
 
 
 def figures_of(facts: Sequence[Facts], vocabulary: int) -> dict[str, float]:
