@@ -13,7 +13,9 @@ import pytest
 from tureen.model.manifest import read_manifest
 from tureen_training import cli, evaluate
 from tureen_training.data.records import Example, Split, split_of
-from tureen_training.evaluate import Config, as_record, limited
+from tureen_training.evaluate import Config, as_record
+from tureen_training.evaluation.job import limited
+from tureen_training.metrics import Figure
 
 KEYS = {
     "preference_accuracy",
@@ -110,6 +112,9 @@ def test_a_part_and_a_limit(members: Path, capsys):
     [
         (["--suite", "qa_feedbak"], "did you mean 'qa_feedback'"),
         (["--split", "tset"], "did you mean 'test'"),
+        (["--suite", "halueval,hh_rlfh"], "did you mean 'hh_rlhf'"),
+        (["--policy", "p"], "a policy (--policy) was given, which qa_feedback do not judge"),
+        (["--before", "p"], "before and after belong together"),
         (["--limit", "0"], "limit is 0; give at least 1"),
         (["--model", "grounded-qx"], "no model 'grounded-qx'"),
         (["--data", "/nowhere"], "/nowhere holds no file dev_feedback"),
@@ -126,17 +131,21 @@ def test_a_limit_takes_the_same_prompts_whatever_else_is_there():
     examples = [
         Example(prompt_id=f"p-{n}", origin="t", prompt="?", responses=("a",)) for n in range(50)
     ]
-    few = {e.prompt_id for e in limited(examples, 5)}
+
+    def name(example: Example) -> str:
+        return example.prompt_id
+
+    few = {e.prompt_id for e in limited(examples, 5, name)}
     assert len(few) == 5
-    assert {e.prompt_id for e in limited(examples[::-1], 5)} == few
+    assert {e.prompt_id for e in limited(examples[::-1], 5, name)} == few
     without = [e for e in examples if e.prompt_id not in few]
     more = [e for e in examples if e.prompt_id in few] + without[:20]
-    assert {e.prompt_id for e in limited(more, 5)} == few
-    assert limited(examples, None) == limited(examples, 50) == examples
+    assert {e.prompt_id for e in limited(more, 5, name)} == few
+    assert limited(examples, None, name) == limited(examples, 50, name) == examples
 
 
 def test_figures_to_six_places():
-    figure = evaluate.Figure(
+    figure = Figure(
         value=1 / 3, low=0.0, high=1.0, n=3, prompts=2, baseline=0.5, baselines={"chance": 2 / 3}
     )
     assert as_record({"f": figure})["f"] == {

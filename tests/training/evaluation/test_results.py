@@ -53,15 +53,15 @@ def rewards(found: list[Outcome]) -> list[float | str]:
 
 def test_a_run_goes_on_where_it_was_stopped(tmp_path):
     with pytest.raises(ConnectionError):
-        outcomes(Counting(most=2), EXAMPLES, tmp_path)
+        outcomes(Counting(most=2), EXAMPLES, tmp_path / "results.jsonl")
     with (tmp_path / "results.jsonl").open("a") as file:
         file.write('{"key": "half a li')  # what a kill leaves
     second = Counting()
-    found = outcomes(second, EXAMPLES, tmp_path)
+    found = outcomes(second, EXAMPLES, tmp_path / "results.jsonl")
     assert second.asked == ["p-1", "p-0"]
     assert rewards(found) == [0.0, 1.0, "input_too_long", 3.0]
     third = Counting()
-    assert outcomes(third, EXAMPLES, tmp_path) == found
+    assert outcomes(third, EXAMPLES, tmp_path / "results.jsonl") == found
     assert third.asked == []
     lines = (tmp_path / "results.jsonl").read_text().splitlines()
     assert [json.loads(line).get("prompt_id") for line in lines] == [
@@ -74,10 +74,10 @@ def test_a_run_goes_on_where_it_was_stopped(tmp_path):
 
 
 def test_a_prompt_whose_text_changed_is_asked_again(tmp_path):
-    outcomes(Counting(), EXAMPLES, tmp_path)
+    outcomes(Counting(), EXAMPLES, tmp_path / "results.jsonl")
     again = Counting()
     changed = [replace(EXAMPLES[0], responses=("7",)), *EXAMPLES[1:]]
-    assert rewards(outcomes(again, changed, tmp_path))[0] == 7.0
+    assert rewards(outcomes(again, changed, tmp_path / "results.jsonl"))[0] == 7.0
     assert again.asked == ["p-0"]
 
 
@@ -86,15 +86,15 @@ def test_without_a_directory_nothing_is_kept():
 
 
 def test_results_of_another_model_are_refused(tmp_path):
-    outcomes(Counting(), EXAMPLES, tmp_path)
+    outcomes(Counting(), EXAMPLES, tmp_path / "results.jsonl")
     other = Counting(model=replace(MODEL, fingerprint="sha256:2"))
     with pytest.raises(ValueError, match="has results of the model sha256:1, this one is sha256:2"):
-        outcomes(other, EXAMPLES, tmp_path)
+        outcomes(other, EXAMPLES, tmp_path / "results.jsonl")
 
 
 def test_a_damaged_file_is_named(tmp_path):
-    outcomes(Counting(), EXAMPLES[:1], tmp_path)
+    outcomes(Counting(), EXAMPLES[:1], tmp_path / "results.jsonl")
     with (tmp_path / "results.jsonl").open("a") as file:
         file.write("{}\n")
     with pytest.raises(ValueError, match=r"results\.jsonl:3: no result"):
-        outcomes(Counting(), EXAMPLES, tmp_path)
+        outcomes(Counting(), EXAMPLES, tmp_path / "results.jsonl")

@@ -20,7 +20,6 @@ from sklearn.metrics import roc_curve
 
 from tureen_training import metrics
 from tureen_training.data.halueval import read_general, read_qa
-from tureen_training.data.jsonl import find
 from tureen_training.data.records import Comparison, Example, Split
 from tureen_training.evaluation.comparisons import (
     Read,
@@ -30,6 +29,9 @@ from tureen_training.evaluation.comparisons import (
     reward,
     value_of,
 )
+from tureen_training.evaluation.files import find
+from tureen_training.evaluation.job import Job
+from tureen_training.evaluation.reward_suites import scored
 from tureen_training.evaluation.scorers import Model
 from tureen_training.metrics import Figure
 
@@ -39,6 +41,18 @@ CORPUS = "halueval"
 HEAD = "factuality"
 CHOOSING = Split.VALIDATION
 """The part of `general` on which the threshold is chosen and nothing is reported."""
+
+
+def evaluate(job: Job) -> dict[str, Figure]:
+    skipped: Counter[str] = Counter()
+    return scored(
+        job,
+        parts(job.data, job.split, skipped),
+        report,
+        skipped=skipped,
+        corpus=CORPUS,
+        kind=COMPARISON,
+    )
 
 
 def parts(data: Path, split: Split | None, skipped: Counter[str]) -> dict[str, list[Example]]:
@@ -52,8 +66,8 @@ def parts(data: Path, split: Split | None, skipped: Counter[str]) -> dict[str, l
             f"split is {split}, on which the threshold of the suite halueval is chosen; "
             "take test, or all for all other parts"
         )
-    general = read_general(find(data, "general"), "general")
-    qa = read_qa(find(data, "qa_candidates"), "qa")
+    general = read_general(find(data, "halueval", "general", "general_data"), "general")
+    qa = read_qa(find(data, "halueval", "qa_candidates", "qa_data"), "qa")
     return {
         "general": [e for e in general if split is None or e.split in (split, CHOOSING)],
         "qa": [e for e in qa if split is None or e.split == split],

@@ -14,7 +14,6 @@ from pathlib import Path
 
 from tureen_training import metrics
 from tureen_training.data.hh_rlhf import read_hh
-from tureen_training.data.jsonl import find
 from tureen_training.data.records import Comparison, Example, Split
 from tureen_training.evaluation.comparisons import (
     Read,
@@ -23,6 +22,9 @@ from tureen_training.evaluation.comparisons import (
     probability_figures,
     reward,
 )
+from tureen_training.evaluation.files import find
+from tureen_training.evaluation.job import Job
+from tureen_training.evaluation.reward_suites import scored
 from tureen_training.evaluation.scorers import Model
 from tureen_training.metrics import Figure
 
@@ -36,6 +38,18 @@ FILES = {
 """Part -> names of its file: in our copies, and in the release."""
 
 
+def evaluate(job: Job) -> dict[str, Figure]:
+    skipped: Counter[str] = Counter()
+    return scored(
+        job,
+        parts(job.data, job.split, skipped),
+        report,
+        skipped=skipped,
+        corpus=CORPUS,
+        kind=COMPARISON,
+    )
+
+
 def parts(data: Path, split: Split | None, skipped: Counter[str]) -> dict[str, list[Example]]:
     """The pairs of both parts.
 
@@ -45,7 +59,7 @@ def parts(data: Path, split: Split | None, skipped: Counter[str]) -> dict[str, l
     return {
         part: [
             example
-            for example in read_hh(find(data, *names), skipped, part)
+            for example in read_hh(find(data, "hh_rlhf", *names), skipped, part)
             if split is None or example.split == split
         ]
         for part, names in FILES.items()

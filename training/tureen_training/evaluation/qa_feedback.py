@@ -41,7 +41,9 @@ from tureen_training.evaluation.comparisons import (
     unit_rows,
     value_of,
 )
+from tureen_training.evaluation.job import Job
 from tureen_training.evaluation.readings import readings_of
+from tureen_training.evaluation.reward_suites import scored
 from tureen_training.evaluation.scorers import Model
 from tureen_training.metrics import Figure
 
@@ -50,6 +52,18 @@ CORPUS = "qa_feedback"
 """How the names of its corpora begin, in the lineage of what was trained on them."""
 F1 = {"f1": metrics.f1_error, "f1_clean": metrics.f1_clean, "f1_macro": metrics.f1_macro}
 SPAN_HEADS = ("relevance", "factuality")
+
+
+def evaluate(job: Job) -> dict[str, Figure]:
+    skipped: Counter[str] = Counter()
+    return scored(
+        job,
+        parts(job.data, job.split, skipped),
+        report,
+        skipped=skipped,
+        corpus=CORPUS,
+        kind=COMPARISON,
+    )
 
 
 def parts(data: Path, split: Split | None, skipped: Counter[str]) -> dict[str, list[Example]]:

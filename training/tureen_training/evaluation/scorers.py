@@ -1,7 +1,9 @@
-"""Two ways to ask a model: from its directory, or through a running service. Both give the same readings."""
+"""Ways to ask a model: from its directory, or through a running service; both give the same readings. And two rewards
+that read nothing, to stand beside them."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +24,8 @@ from tureen_training.data.records import Example
 from tureen_training.evaluation.readings import Outcome, Reading, readings_of
 
 DEFAULT_MODEL = "grounded-qa"
+TRIVIAL = ("length", "random")
+"""Names of rewards that read nothing."""
 CHUNK = 32
 """Examples encoded together: enough rows of like length to batch, few enough to show progress."""
 
@@ -144,6 +148,66 @@ class ServiceScorer:
 
     def close(self) -> None:
         self._client.close()
+
+
+class TrivialScorer:
+    """A reward of the text alone, without any head: `length` in characters, or `random` in [0, 1).
+
+    A random reward is a hash of the seed, the prompt and the response: the same again, whatever else is scored.
+    """
+
+    def __init__(self, name: str, seed: int) -> None:
+        """
+        Raises:
+            ValueError: it is neither length nor random.
+        """
+        if name not in TRIVIAL:
+            raise ValueError(f"trivial reward is {name!r}; known: {', '.join(TRIVIAL)}")
+        self._seed = seed
+        fingerprint = f"{name}:{seed}" if name == "random" else name
+        self.model = Model(
+            model_id=name, fingerprint=fingerprint, heads=(), temperature=1.0, lineages=()
+        )
+
+    def score(self, examples: Sequence[Example]) -> Iterator[tuple[int, Outcome]]:
+        for place, example in enumerate(examples):
+            yield (
+                place,
+                tuple(
+                    Reading(reward=self._reward(example, r), heads={}) for r in example.responses
+                ),
+            )
+
+    def _reward(self, example: Example, response: str) -> float:
+        if self.model.model_id == "length":
+            return float(len(response))
+        content = repr((self._seed, example.prompt, example.messages, example.context, response))
+        digest = hashlib.sha256(content.encode()).digest()
+        return int.from_bytes(digest[:6], "big") / 2**48
+
+    def close(self) -> None:
+        pass
+
+
+def open_scorer(
+    model: str = "",
+    *,
+    url: str = "",
+    api_key: str = "",
+    max_batch_tokens: int,
+    device: str = "cpu",
+    seed: int = 0,
+) -> Scorer:
+    """A reward model by name, of a running service where there is a URL; the default model where neither is given.
+
+    Args:
+        model: also one of `TRIVIAL`. seed: of the random reward.
+    """
+    if url:
+        return ServiceScorer(url, model=model or None, api_key=api_key or None)
+    if model in TRIVIAL:
+        return TrivialScorer(model, seed)
+    return DirectoryScorer(model or DEFAULT_MODEL, max_batch_tokens=max_batch_tokens, device=device)
 
 
 def _of_the_sample(error: ErrorInfo) -> ErrorInfo:

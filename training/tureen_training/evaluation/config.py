@@ -1,0 +1,59 @@
+"""What `tureen-train evaluate` is told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """Measure reward models, policies and judges by the suites of the field.
+
+    data: directory of the suite's files, as it is published or as our copies have it; of several suites, the
+        directory that holds one folder for each. hf://datasets/OWNER/NAME fetches it from the Hugging Face hub.
+    suite: one, several with commas between them, or all that can judge what is given.
+    model: a reward model: a directory, the name of one in TUREEN_MODELS or in a checkout's service/models, or a
+        Hugging Face id; length or random for a reward that reads nothing. Empty is grounded-qa where nothing
+        else is to be judged. With `url`: the id of one of the service's models; empty is its default.
+    url: of a running service, to score there: http://host:port, or host:port for gRPC; empty scores here.
+    api_key: of the service, if it asks for one.
+    policy: a language model, by the path of a directory or its name on the Hugging Face hub.
+    before, after: two policies to compare.
+    judge_url: of an OpenAI-compatible API, as http://host:port/v1. judge_model: as that calls it.
+    judge_api_key_env: environment variable that holds the key of the judge; unset, none is sent.
+    judge_concurrency: questions to the judge under way at once.
+    split: all, or the train, validation or test part of the fixed split by prompt. Of a model trained on the
+        train part of these files only the test part says something.
+    limit: how many prompts of each part of the suite, the first by the hash of their id; none takes all.
+    out: directory for results.jsonl (what the model said, one line a prompt), report.json and plots, of several
+        suites a folder each; a run that was stopped goes on from there. Empty writes nothing.
+    seed: of whatever is drawn.
+    max_batch_tokens: of one forward pass. device: cpu, cuda. threads: of torch, 0 its own choice.
+    """
+
+    data: str
+    suite: str = "qa_feedback"
+    model: str = ""
+    url: str = ""
+    api_key: str = ""
+    policy: str = ""
+    before: str = ""
+    after: str = ""
+    judge_url: str = ""
+    judge_model: str = ""
+    judge_api_key_env: str = "TUREEN_JUDGE_API_KEY"
+    judge_concurrency: int = 4
+    split: str = "all"
+    limit: int | None = None
+    out: str = ""
+    seed: int = 0
+    max_batch_tokens: int = 16384
+    device: str = "cpu"
+    threads: int = 0
+
+    def __post_init__(self) -> None:
+        if self.limit is not None and self.limit < 1:
+            raise ValueError(f"limit is {self.limit}; give at least 1, or leave it out")
+        for one, other in (("before", "after"), ("judge_url", "judge_model")):
+            if bool(getattr(self, one)) != bool(getattr(self, other)):
+                raise ValueError(f"{one} and {other} belong together; give both or neither")
