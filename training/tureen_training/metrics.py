@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -65,30 +66,64 @@ def bootstrap(
     Raises:
         ValueError: there is nothing to measure.
     """
+    found = bootstrap_all(
+        groups,
+        lambda rows: {"": measure(rows)},
+        baselines={"": baselines},
+        lower_is_better=lower_is_better,
+        seed=seed,
+        resamples=resamples,
+    )
+    return found[""]
+
+
+def bootstrap_all(
+    groups: Groups,
+    measure: Callable[[np.ndarray], Mapping[str, float]],
+    *,
+    baselines: Mapping[str, Mapping[str, float]],
+    lower_is_better: bool = False,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+) -> dict[str, Figure]:
+    """Several figures of the same rows and the same resamples, by name; otherwise as `bootstrap`.
+
+    Args:
+        measure: rows -> name -> figure; of all rows it gives every name.
+        baselines: name -> at least one.
+    """
     groups = [group for group in groups if len(group)]
     if not groups:
         raise ValueError("nothing to measure: no prompt has a comparison or unit of this kind")
     rng = np.random.default_rng(seed)
-    draws = []
+    rows = np.concatenate(groups)
+    starts = np.cumsum([0, *map(len, groups)])
+    place = [np.arange(start, end) for start, end in pairwise(starts)]
+    found = measure(rows)
+    draws: dict[str, list[float]] = {name: [] for name in found}
     for _ in range(resamples):
         chosen = rng.integers(0, len(groups), len(groups))
-        draws.append(measure(np.concatenate([groups[i] for i in chosen])))
-    rows = np.concatenate(groups)
-    value = float(measure(rows))
-    low, high = np.nanpercentile(draws, [2.5, 97.5])
-    if lower_is_better:
-        bias = float(np.nanmean(draws)) - value
-        low, high = max(0.0, low - bias), high - bias
-    best = min if lower_is_better else max
-    return Figure(
-        value=value,
-        low=float(low),
-        high=float(high),
-        n=len(rows),
-        prompts=len(groups),
-        baseline=best(baselines.values()),
-        baselines=dict(baselines),
-    )
+        drawn = chosen if len(groups) == len(rows) else np.concatenate([place[i] for i in chosen])
+        measured = measure(rows[drawn])
+        for name, own in draws.items():
+            own.append(measured.get(name, np.nan))
+    figures = {}
+    for name, value in found.items():
+        low, high = np.nanpercentile(draws[name], [2.5, 97.5])
+        if lower_is_better:
+            bias = float(np.nanmean(draws[name])) - value
+            low, high = max(0.0, low - bias), high - bias
+        best = min if lower_is_better else max
+        figures[name] = Figure(
+            value=float(value),
+            low=float(low),
+            high=float(high),
+            n=len(rows),
+            prompts=len(groups),
+            baseline=best(baselines[name].values()),
+            baselines=dict(baselines[name]),
+        )
+    return figures
 
 
 # --- comparisons ---

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 
 import benchmark_files
@@ -38,7 +37,7 @@ def data(tmp_path: Path) -> Path:
 
 
 def read(data: Path):
-    parts = rewardbench.parts(data, None, Counter())
+    parts = rewardbench.parts(data, None)
     return {
         subset: [
             rewarded(example, float(won), 0.5)
@@ -101,7 +100,7 @@ def test_prior_sets_weigh_half_a_section(data: Path):
 
 
 def test_a_constant_reward_wins_nothing(data: Path):
-    parts = rewardbench.parts(data, None, Counter())
+    parts = rewardbench.parts(data, None)
     found = rewardbench.report(
         {subset: [rewarded(e, 0.0, 0.0) for e in own] for subset, own in parts.items()}, MODEL
     )
@@ -110,11 +109,11 @@ def test_a_constant_reward_wins_nothing(data: Path):
 
 
 def test_the_split_and_an_unknown_subset(data: Path):
-    whole = rewardbench.parts(data, None, Counter())
-    split = [rewardbench.parts(data, part, Counter()) for part in Split]
+    whole = rewardbench.parts(data, None)
+    split = [rewardbench.parts(data, part) for part in Split]
     for subset, examples in whole.items():
         found = {e.prompt_id for own in split for e in own[subset]}
         assert found == {e.prompt_id for e in examples}
     feedback_files.write(data / "filtered.jsonl", [benchmark_files.rewardbench("alpacaeval", 0)])
     with pytest.raises(BadData, match="'subset' is 'alpacaeval'; known: alpacaeval-easy"):
-        rewardbench.parts(data, None, Counter())
+        rewardbench.parts(data, None)

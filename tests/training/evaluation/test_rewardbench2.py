@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from math import tanh
 from pathlib import Path
 
@@ -36,7 +35,7 @@ def ties(tmp_path: Path):
         benchmark_files.rewardbench2("Ties", "ref:2", ["x"], ["z"]),
     ]
     feedback_files.write(tmp_path / "test.jsonl", records)
-    examples = rewardbench2.parts(tmp_path, None, Counter())["Ties"]
+    examples = rewardbench2.parts(tmp_path, None)["Ties"]
     rewards = [(5.0, 4.0, 1.0), (2.0, 0.0), (5.0, 1.0, 2.0), (3.0, 1.0)]
     return [rewarded(example, *own) for example, own in zip(examples, rewards, strict=True)]
 
@@ -83,7 +82,7 @@ def test_the_score_is_the_mean_of_the_subsets(tmp_path: Path):
         benchmark_files.rewardbench2("Precise IF", "9"),
     ]
     feedback_files.write(tmp_path / "test.jsonl", records)
-    parts = rewardbench2.parts(tmp_path, None, Counter())
+    parts = rewardbench2.parts(tmp_path, None)
     assert list(parts) == ["Factuality", "Precise IF"]
     facts, (precise,) = parts["Factuality"], parts["Precise IF"]
     read = {
@@ -119,4 +118,4 @@ def test_the_score_is_the_mean_of_the_subsets(tmp_path: Path):
 def test_what_contradicts_itself_is_refused(tmp_path: Path, record, problem: str):
     feedback_files.write(tmp_path / "test.jsonl", [record])
     with pytest.raises(BadData, match=problem):
-        rewardbench2.parts(tmp_path, None, Counter())
+        rewardbench2.parts(tmp_path, None)

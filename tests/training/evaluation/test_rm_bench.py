@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 
 import benchmark_files
@@ -25,7 +24,7 @@ def parts(tmp_path: Path):
         tmp_path / "total_dataset.parquet",
         [benchmark_files.rm_bench(domain, n) for n, domain in enumerate(domains)],
     )
-    return rm_bench.parts(tmp_path, None, Counter())
+    return rm_bench.parts(tmp_path, None)
 
 
 def test_the_triangles_by_hand(parts):
@@ -92,4 +91,4 @@ def test_other_layouts_are_refused(tmp_path: Path, change, problem: str):
     record = benchmark_files.rm_bench("chat", 0) | change
     feedback_files.write(tmp_path / "total_dataset.jsonl", [record])
     with pytest.raises(BadData, match=problem):
-        rm_bench.parts(tmp_path, None, Counter())
+        rm_bench.parts(tmp_path, None)

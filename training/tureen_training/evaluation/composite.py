@@ -12,8 +12,8 @@ not there takes none in the figure.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -38,6 +38,12 @@ class Structure:
 
     def of_subset(self, name: str) -> Measure:
         return self.measures.get(name, _mean_of_rows)
+
+    @property
+    def subsets_of(self) -> dict[str, Collection[str]]:
+        """Domain -> its subsets, subset -> itself."""
+        alone = {subset: (subset,) for own in self.domains.values() for subset in own}
+        return {**alone, **self.domains}
 
 
 Rows = Mapping[str, np.ndarray]
@@ -68,6 +74,7 @@ def figures(
     groups: Mapping[str, Sequence[np.ndarray]],
     measure: Callable[[Rows], Mapping[str, float]],
     baselines: Iterable[tuple[str, Rows]],
+    subsets_of: Mapping[str, Collection[str]],
 ) -> dict[str, Figure]:
     """What `measure` makes of the rows of all subsets, each number with its interval.
 
@@ -75,6 +82,7 @@ def figures(
         groups: subset -> rows of each prompt. (I, C) each; C may differ between subsets.
         measure: as `values` with its structure.
         baselines: name -> rows of what reads nothing, of the same subsets.
+        subsets_of: figure -> the subsets that it is made of, for its counts; one that is not named is made of all.
     """
     names = list(groups)
     width = 1 + max(rows.shape[1] for own in groups.values() for rows in own)
@@ -87,14 +95,22 @@ def figures(
         found = measure(_by_subset(rows, groups, names))
         return {name: value for name, value in found.items() if not np.isnan(value)}
 
-    return metrics.bootstrap_all(
+    found = metrics.bootstrap_all(
         coded,
         of,
         baselines={
-            what: {name: found[what] for name, found in trivial.items()}
+            what: {name: own[what] for name, own in trivial.items()}
             for what in of(np.concatenate(coded))
         },
     )
+    return {
+        what: replace(
+            figure,
+            n=sum(len(rows) for subset in subsets_of.get(what, names) for rows in groups[subset]),
+            prompts=sum(len(groups[subset]) for subset in subsets_of.get(what, names)),
+        )
+        for what, figure in found.items()
+    }
 
 
 def _coded(place: int, rows: np.ndarray, width: int) -> np.ndarray:

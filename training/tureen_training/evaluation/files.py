@@ -52,6 +52,12 @@ def find(directory: Path, folder: str, *stems: str) -> Path:
     )
 
 
+def stems(split: str) -> tuple[str, ...]:
+    """What a split of one file is called: by itself, or as the hub names its Parquet."""
+    shard = f"{split}-00000-of-00001"
+    return split, shard, f"data/{shard}"
+
+
 def rows(path: Path) -> Iterator[Fields]:
     """The records of a file, one by one; of CSV and TSV every field is text.
 

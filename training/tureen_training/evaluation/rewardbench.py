@@ -16,7 +16,6 @@ A section counts the subsets that are there. Layout: `allenai/reward-bench` (sub
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -26,16 +25,17 @@ import numpy as np
 from tureen.contracts import Message
 from tureen_training import metrics
 from tureen_training.data.jsonl import Fields
-from tureen_training.data.published import find_split, optional_split, rows
 from tureen_training.data.records import Comparison, Example, Pair, Split, group_of
 from tureen_training.evaluation import composite
 from tureen_training.evaluation.comparisons import Read, margins, reward
+from tureen_training.evaluation.files import find, rows, stems
+from tureen_training.evaluation.job import Job
+from tureen_training.evaluation.reward_suites import scored
 from tureen_training.evaluation.scorers import Model
 from tureen_training.metrics import Figure
 
 COMPARISON = Comparison.PREFERENCE
-CORPUS = "rewardbench"
-SPLITS = ("filtered",)
+FOLDER = "rewardbench"
 
 SECTIONS: Mapping[str, Mapping[str, int]] = {
     "chat": {
@@ -76,7 +76,11 @@ PRIOR = ("anthropic_helpful", "anthropic_hhh", "shp", "summarize")
 PRIOR_WEIGHT = 0.5  # of a section
 
 
-def parts(data: Path, split: Split | None, skipped: Counter[str]) -> dict[str, list[Example]]:
+def evaluate(job: Job) -> dict[str, Figure]:
+    return scored(job, parts(job.data, job.split), report, kind=COMPARISON)
+
+
+def parts(data: Path, split: Split | None) -> dict[str, list[Example]]:
     """Subset -> its pairs, in the order of the sections, then the prior sets that are there.
 
     Raises:
@@ -84,12 +88,15 @@ def parts(data: Path, split: Split | None, skipped: Counter[str]) -> dict[str, l
     """
     known = [subset for own in SECTIONS.values() for subset in own]
     found: dict[str, list[Example]] = {}
-    for fields in rows(find_split(data, *SPLITS)):
+    for fields in rows(find(data, FOLDER, *stems("filtered"))):
         subset = fields.one_of("subset", known)
         found.setdefault(subset, []).append(_example(fields, subset))
     for name in PRIOR:
-        if files := optional_split(data, name):
-            found[name] = [_example(fields, name) for fields in rows(files)]
+        try:
+            path = find(data, FOLDER, *stems(name))
+        except FileNotFoundError:
+            continue
+        found[name] = [_example(fields, name) for fields in rows(path)]
     return {
         name: [e for e in found[name] if split is None or e.split == split]
         for name in (*known, *PRIOR)
@@ -128,9 +135,10 @@ def report(read: Mapping[str, Sequence[Read]], model: Model) -> dict[str, Figure
         subset: [_won(margins(one, COMPARISON, reward)) for one in own]
         for subset, own in present.items()
     }
+    made = structure(present)
     return {
         **composite.figures(
-            groups, partial(composite.values, structure(present)), _trivial(present)
+            groups, partial(composite.values, made), _trivial(present), made.subsets_of
         ),
         "tie_rate": metrics.bootstrap(
             [margins(one, COMPARISON, reward) for own in present.values() for one in own],

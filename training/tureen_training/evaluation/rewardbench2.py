@@ -17,7 +17,6 @@ Layout: `allenai/reward-bench-2` (id, prompt, chosen and rejected as lists, num_
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -25,16 +24,17 @@ from pathlib import Path
 import numpy as np
 
 from tureen_training.data.jsonl import Fields, Seen
-from tureen_training.data.published import find_split, rows
 from tureen_training.data.records import Comparison, Example, Pair, Split, group_of
 from tureen_training.evaluation import composite
 from tureen_training.evaluation.comparisons import Read
+from tureen_training.evaluation.files import find, rows, stems
+from tureen_training.evaluation.job import Job
+from tureen_training.evaluation.reward_suites import scored
 from tureen_training.evaluation.scorers import Model
 from tureen_training.metrics import Figure
 
 COMPARISON = Comparison.PREFERENCE
-CORPUS = "rewardbench2"
-SPLITS = ("test",)
+FOLDER = "rewardbench2"
 TIES = "Ties"
 SUBSETS = ("Factuality", "Precise IF", "Math", "Safety", "Focus", TIES)
 REFERENCE, TIED = "ref", "tied"
@@ -43,7 +43,11 @@ Scores = Callable[[Read], Sequence[float]]
 """A number for each response of an example."""
 
 
-def parts(data: Path, split: Split | None, skipped: Counter[str]) -> dict[str, list[Example]]:
+def evaluate(job: Job) -> dict[str, Figure]:
+    return scored(job, parts(job.data, job.split), report)
+
+
+def parts(data: Path, split: Split | None) -> dict[str, list[Example]]:
     """Subset -> its prompts, the right responses first.
 
     Raises:
@@ -51,7 +55,7 @@ def parts(data: Path, split: Split | None, skipped: Counter[str]) -> dict[str, l
     """
     seen = Seen("id")
     found: dict[str, list[Example]] = {}
-    for fields in rows(find_split(data, *SPLITS)):
+    for fields in rows(find(data, FOLDER, *stems("test"))):
         subset = fields.one_of("subset", SUBSETS)
         example = _example(fields, subset)
         seen.add(example.prompt_id, fields)
@@ -96,7 +100,10 @@ def report(read: Mapping[str, Sequence[Read]], model: Model) -> dict[str, Figure
         measures={TIES: ties_score},
     )
     return composite.figures(
-        _rows(present, _rewards), partial(composite.values, structure), _trivial(present)
+        _rows(present, _rewards),
+        partial(composite.values, structure),
+        _trivial(present),
+        structure.subsets_of,
     )
 
 

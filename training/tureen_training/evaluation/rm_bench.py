@@ -15,7 +15,6 @@ Layout: `THU-KEG/RM-Bench` (total_dataset.json: id, prompt, chosen, rejected, do
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from pathlib import Path
@@ -24,16 +23,17 @@ from typing import Final
 import numpy as np
 
 from tureen_training.data.jsonl import Fields
-from tureen_training.data.published import find_split, rows
 from tureen_training.data.records import Comparison, Example, Pair, Split, group_of
 from tureen_training.evaluation import composite
 from tureen_training.evaluation.comparisons import Read, margins, reward
+from tureen_training.evaluation.files import find, rows, stems
+from tureen_training.evaluation.job import Job
+from tureen_training.evaluation.reward_suites import scored
 from tureen_training.evaluation.scorers import Model
 from tureen_training.metrics import Figure
 
 COMPARISON = Comparison.PREFERENCE
-CORPUS = "rm_bench"
-SPLITS = ("total_dataset", "train")
+FOLDER = "rm_bench"
 DOMAINS = ("chat", "code", "math", "safety")
 STYLES: Final = ("concise", "detailed", "markdown")
 _PAIRS = tuple(Pair(i, len(STYLES) + j) for i, j in product(range(3), range(3)))  # row-major
@@ -45,14 +45,18 @@ CELLS: Final[Mapping[str, tuple[int, ...]]] = {
 """Difficulty -> its cells of the matrix, row by row."""
 
 
-def parts(data: Path, split: Split | None, skipped: Counter[str]) -> dict[str, list[Example]]:
+def evaluate(job: Job) -> dict[str, Figure]:
+    return scored(job, parts(job.data, job.split), report)
+
+
+def parts(data: Path, split: Split | None) -> dict[str, list[Example]]:
     """Domain -> its prompts.
 
     Raises:
         BadData: a domain that is unknown, or not three responses of either kind.
     """
     found: dict[str, list[Example]] = {}
-    for fields in rows(find_split(data, *SPLITS)):
+    for fields in rows(find(data, FOLDER, "total_dataset", *stems("train"))):
         domain = next((d for d in DOMAINS if fields.text("domain").startswith(d)), None)
         if domain is None:
             raise fields.bad(f"'domain' is {fields.text('domain')!r}; known: {', '.join(DOMAINS)}")
@@ -88,7 +92,10 @@ def report(read: Mapping[str, Sequence[Read]], model: Model) -> dict[str, Figure
         domain: [_won(margins(one, COMPARISON, reward)) for one in own]
         for domain, own in present.items()
     }
-    return composite.figures(cells, values, _trivial(present))
+    of_domain = {
+        f"{domain}{own}": (domain,) for domain in present for own in ("", *map("_{}".format, CELLS))
+    }
+    return composite.figures(cells, values, _trivial(present), of_domain)
 
 
 def values(read: composite.Rows) -> dict[str, float]:

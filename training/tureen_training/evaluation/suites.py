@@ -6,7 +6,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from tureen.errors import nearest
-from tureen_training.evaluation import halueval, hh_rlhf, qa_feedback
+from tureen_training.evaluation import (
+    halueval,
+    hh_rlhf,
+    qa_feedback,
+    rewardbench,
+    rewardbench2,
+    rm_bench,
+)
 from tureen_training.evaluation.job import Figures, Job
 from tureen_training.evaluation.subjects import FLAGS, Subject, Takes, described
 
@@ -33,6 +40,11 @@ SUITES: Mapping[str, Suite] = {
     ),
     "hh_rlhf": Suite("which of two dialogues people preferred", (REWARD,), hh_rlhf.evaluate),
     "halueval": Suite("what was made up", (REWARD,), halueval.evaluate),
+    "rewardbench": Suite("RewardBench: pairs in four sections", (REWARD,), rewardbench.evaluate),
+    "rewardbench2": Suite(
+        "RewardBench 2: best of four, and ties", (REWARD,), rewardbench2.evaluate
+    ),
+    "rm_bench": Suite("RM-Bench: substance against style", (REWARD,), rm_bench.evaluate),
 }
 
 
