@@ -105,6 +105,18 @@ class Config(BaseSettings):
         description="PEM certificate that signs those of clients: who has none is not let in "
         "(mutual TLS). Keys are asked for beside it.",
     )
+    strict_model: bool = Field(
+        default=False,
+        description="Answer 404 to clients of other systems that name a model which is not served. "
+        "Otherwise the only model answers them, whatever they call it, and the name is counted.",
+    )
+    upstream_activation: Annotated[tuple[Literal["vllm", "tei", "infinity"], ...], NoDecode] = (
+        Field(
+            default=(),
+            description="Routes of another system that apply its own default, a sigmoid, where a "
+            "request says nothing of an activation; left out, rewards are raw there. Repeatable.",
+        )
+    )
     state_dir: Path | None = Field(
         default=None,
         description="Directory that remembers soups made live and which is active. Left out: tureen "
@@ -191,9 +203,9 @@ class Config(BaseSettings):
         "Wants the extra `otel`; the OTEL_ variables say the rest, and name it as well.",
     )
 
-    @field_validator("api_key", "admin_key", mode="before")
+    @field_validator("api_key", "admin_key", "upstream_activation", mode="before")
     @classmethod
-    def _split_keys(cls, value: object) -> object:
+    def _split(cls, value: object) -> object:
         parts = value.split(",") if isinstance(value, str) else value
         return tuple(parts) if isinstance(parts, (list, tuple)) else parts
 
@@ -241,7 +253,9 @@ def parser() -> Parser:
             made.add_argument("model", nargs="?", metavar="MODEL", help=text)
         elif kind is bool:
             made.add_argument(flag(name), action=argparse.BooleanOptionalAction, help=text)
-        elif _repeats(kind):
+        elif get_origin(kind) is tuple and (choices := _choices(get_args(kind)[0])):
+            made.add_argument(flag(name), action="append", choices=choices, help=text)
+        elif get_origin(kind) is tuple:
             made.add_argument(flag(name), action="append", metavar="KEY", help=text)
         elif choices := _choices(kind):
             made.add_argument(flag(name), choices=choices, help=text)
@@ -331,10 +345,6 @@ def _default(value: object) -> str:
     if isinstance(value, bool):
         return f"default {'yes' if value else 'no'}"
     return f"default {value:g}" if isinstance(value, float) else f"default {value}"
-
-
-def _repeats(kind: Any) -> bool:
-    return get_origin(kind) is tuple
 
 
 def _choices(kind: Any) -> tuple[str, ...]:

@@ -194,6 +194,8 @@ def test_every_query_of_every_panel_returns_data(doors, watched):
             send(by_grpc, hacked)
             client.score_samples([cut], truncate="context")
             client.rank("?", ["Yes.", "No."])
+            by_path = {"model": "/checkpoints/rm", "input": "a"}
+            httpx2.post(f"{doors.url}/classify", json=by_path).raise_for_status()
             with pytest.raises(TureenError):
                 client.score("?", ["too long " * 1000])
         for name, expression in list(waiting.items()):

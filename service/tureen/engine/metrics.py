@@ -231,6 +231,13 @@ class Metrics:
             "caller, and another time here.",
             "model",
         )
+        self._other_names = counter(
+            "other_model_names",
+            "requests",
+            "Requests of other systems that named a model which is not served, and were answered by "
+            "the only one.",
+            "route",
+        )
         for name, (unit, text) in WINDOW.items():
             describe("gauge", f"window_{name}", unit, text, WINDOW_LABELS)
         self._watches: dict[str, RewardWatch] = {}
@@ -260,6 +267,10 @@ class Metrics:
     def error(self, code: str) -> None:
         """One failed request or failed sample."""
         self._errors.labels(code).inc()
+
+    def other_name(self, route: str) -> None:
+        """One request that called the model by another name."""
+        self._other_names.labels(route).inc()
 
     def watch(self, in_flight: Callable[[], float], ready: Callable[[], bool]) -> None:
         """Reads these when it is asked, not when they change."""

@@ -183,6 +183,7 @@ def _model_routes(app: FastAPI, look_up: compat.LookUp) -> None:
 
 
 def _operating_routes(app: FastAPI, admission: Admission) -> None:
+    @app.get("/v2/health/live", include_in_schema=False)
     @app.head("/healthz", include_in_schema=False)
     @app.get("/healthz")
     async def healthz() -> Response:
@@ -191,6 +192,8 @@ def _operating_routes(app: FastAPI, admission: Admission) -> None:
 
     @app.get("/health", include_in_schema=False)
     @app.get("/ping", include_in_schema=False)
+    @app.get("/infinity/health", include_in_schema=False)
+    @app.get("/v2/health/ready", include_in_schema=False)
     @app.head("/readyz", include_in_schema=False)
     @app.get("/readyz", openapi_extra=openapi.operation(errors=openapi.READINESS_ERRORS))
     async def readyz() -> Response:

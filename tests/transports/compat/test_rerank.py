@@ -101,6 +101,19 @@ def test_tei_rerank(http, rewards, best):
         assert rank["score"] == pytest.approx(1 / (1 + math.exp(-rewards[index])), abs=1e-12)
 
 
+@pytest.mark.parametrize("path", ["/", "/invocations"])
+def test_tei_is_invoked_without_a_route(http, native, rewards, best, path):
+    """SageMaker knows one path; the body says whether it ranks or predicts."""
+    ranks = ok(http, path, query=QUERY, texts=DOCUMENTS)
+    assert ranks == [{"index": i, "score": rewards[i]} for i in best]
+    assert ok(http, path, inputs=["hi", "hello"]) == [
+        {"score": native("hello", prompt="hi"), "label": "overall"}
+    ]
+    for body in ({}, {"inputs": "a", "texts": ["b"]}, {"query": "a"}, {"texts": ["a"]}):
+        refused = http.post(path, json=body)
+        assert (refused.status_code, refused.json()["error_type"]) == (422, "Validation")
+
+
 def test_tei_errors_have_its_shape(http):
     empty = http.post("/rerank", json={"query": "a", "texts": []})
     assert (empty.status_code, empty.json()["error_type"]) == (400, "Empty")

@@ -8,6 +8,9 @@
     sglang        /classify (body with `text`)                        SGLang
     rerank        /rerank /v1/rerank /v2/rerank                       vLLM, Cohere, Jina
     tei           /predict /rerank (body with `texts`) /info          text-embeddings-inference
+                  / /invocations
+    infinity      /infinity/{rerank,classify,models}                  Infinity
+    kserve        /v2/models/{model}/infer and its kin                KServe, Triton
     llamafactory  /v1/score/evaluation                                LLaMA-Factory
     nim           /v1/chat/completions                                NIM reward models
 
@@ -22,6 +25,8 @@ from fastapi import FastAPI
 
 from tureen.transports.admission import Admission
 from tureen.transports.compat import (
+    infinity,
+    kserve,
     llamafactory,
     nim,
     openrlhf,
@@ -37,7 +42,7 @@ from tureen.transports.compat.shapes import NATIVE
 
 __all__ = ["NATIVE", "Answer", "Door", "LookUp", "Work", "install", "native_or_pairs"]
 
-MODULES = (openrlhf, slime, vllm, pairs, rerank, tei, llamafactory, nim)
+MODULES = (openrlhf, slime, vllm, pairs, rerank, tei, infinity, kserve, llamafactory, nim)
 
 
 def install(app: FastAPI, admission: Admission, answer: Answer, look_up: LookUp) -> Door:

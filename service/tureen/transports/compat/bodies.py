@@ -96,8 +96,8 @@ class ActivationBody(ModelBody):
     activation: bool | None = None
     softmax: bool | None = None
 
-    def activated(self) -> bool:
-        """Whether the reward is to go through a sigmoid.
+    def activation_asked(self) -> bool | None:
+        """Whether the reward is to go through a sigmoid; None where the request does not say.
 
         Raises:
             InvalidRequest: two names of the flag say different things.
@@ -112,7 +112,7 @@ class ActivationBody(ModelBody):
                 f"{', '.join(given)} contradict each other; they are names of one flag; send one.",
                 field=next(iter(given)),
             )
-        return True in given.values()
+        return next(iter(given.values()), None)
 
 
 def extras(body: object) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -19,7 +20,7 @@ from tureen.contracts import (
     Truncate,
 )
 from tureen.engine.scorer import Scorer
-from tureen.errors import InvalidRequest, TureenError, nearest, quoted
+from tureen.errors import InvalidRequest, TureenError, UnknownModel, nearest, quoted
 from tureen.text.written import Split
 from tureen.transports import openapi
 from tureen.transports.admission import Admission
@@ -38,13 +39,16 @@ _SURENESS: tuple[Split, ...] = ("whole", "found", "given")
 @dataclass(slots=True)
 class Call:
     """One request. errors: may be set once it is known whose it is. known: query parameters and
-    their values."""
+    their values. path: parameters of the path. admission: of the server."""
 
     scorer: Scorer
     body: bytes
     query: Mapping[str, str]
     known: Mapping[str, Sequence[str]]
     errors: ErrorShape
+    route: str
+    path: dict[str, str]
+    admission: Admission
 
     def option(self, name: str) -> str | None:
         return self.query.get(name)
@@ -66,6 +70,31 @@ class Call:
                     f"{', '.join(self.known[name])}; send that, or leave it out.",
                     field=name,
                 )
+
+    def activated(self, asked: bool | None, system: str) -> bool:
+        """Whether rewards go through a sigmoid. asked: None where the request does not say."""
+        if asked is not None:
+            return asked
+        return system in self.admission.config.upstream_activation
+
+    def served(self, model: str | None) -> str | None:
+        """The model to ask. Where one is served, whatever the client calls it is that one: trainers
+        send the path of their own checkpoint.
+
+        Raises:
+            UnknownModel: another name, where the server was told to be strict.
+        """
+        ids = [info.id for info in self.scorer.models().models]
+        if model is None or model in ids or len(ids) > 1:
+            return model
+        if self.admission.config.strict_model:
+            raise UnknownModel(
+                f"model {quoted(model)} is not served{nearest(model, ids)} (strict_model)",
+                field="model",
+                got=model,
+            )
+        self.admission.metrics.other_name(self.route)
+        return None
 
     def max_input_tokens(self) -> int:
         return self.scorer.model().limits.max_input_tokens
@@ -127,8 +156,8 @@ class Door:
     """Where the modules put their routes."""
 
     def __init__(self, app: FastAPI, admission: Admission, answer: Answer, look_up: LookUp) -> None:
-        self.app, self.look_up = app, look_up
-        self._admission, self._answer = admission, answer
+        self.app, self.strict_model = app, admission.config.strict_model
+        self._admission, self._answer, self._look_up = admission, answer, look_up
 
     def post(
         self,
@@ -172,7 +201,38 @@ class Door:
                 status=shared_with.status,
             )
             described["responses"] = openapi.either(theirs["responses"], described["responses"])
+        _describe_path(described, path)
         self.app.post(path, summary=summary, openapi_extra=described)(handle)
+
+    def get(
+        self,
+        path: str,
+        what: Callable[[Request, Scorer], object],
+        *,
+        route: str,
+        errors: ErrorShape,
+        summary: str,
+        answers: Any = None,
+    ) -> None:
+        """A route that says what is served."""
+
+        async def handle(request: Request) -> Response:
+            try:
+                return self._look_up(request, route, lambda scorer: what(request, scorer))
+            except TureenError as error:
+                status = errors.status(error)
+                return json_reply(
+                    errors.content(error, status), status, error_headers(error, status)
+                )
+
+        described = openapi.operation(
+            answers=answers,
+            errors=openapi.LOOKUP_ERRORS,
+            error_body=errors.body,
+            status=errors.status,
+        )
+        _describe_path(described, path)
+        self.app.get(path, summary=summary, openapi_extra=described)(handle)
 
     def handler(
         self,
@@ -200,7 +260,16 @@ class Door:
                 nonlocal shape
                 if "x-priority" not in request.headers:
                     terms = terms | {"priority": lane}
-                call = Call(scorer, body, request.query_params, options, errors)
+                call = Call(
+                    scorer=scorer,
+                    body=body,
+                    query=request.query_params,
+                    known=options,
+                    errors=errors,
+                    route=route,
+                    path=request.path_params,
+                    admission=self._admission,
+                )
                 try:
                     ask = parse(call)
                 finally:
@@ -223,6 +292,14 @@ class Door:
         return handle
 
 
+def _describe_path(described: dict[str, Any], path: str) -> None:
+    named = [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        for name in re.findall(r"\{(\w+)", path)
+    ]
+    described["parameters"] = [*named, *described.get("parameters", ())]
+
+
 async def _score(call: Call, ask: Ask, terms: dict[str, Any]) -> object:
     """The HTTP response; or, when a sample failed, a `ScoreResponse` that is nothing but its error."""
     call.check_options()
@@ -236,7 +313,7 @@ async def _score(call: Call, ask: Ask, terms: dict[str, Any]) -> object:
     if ask.samples:
         response = await call.scorer.score(
             ScoreRequest(
-                model=_known(call.scorer, ask.model),
+                model=call.served(ask.model),
                 samples=tuple(ask.samples),
                 segments=False,
                 truncate=ask.truncate,
@@ -261,13 +338,6 @@ async def _score(call: Call, ask: Ask, terms: dict[str, Any]) -> object:
     if ask.splits:
         headers["x-tureen-split"] = min(ask.splits, key=_SURENESS.index)
     return json_reply(ask.reply(scored), headers=headers)
-
-
-def _known(scorer: Scorer, model: str | None) -> str | None:
-    """The model to ask. Where one is served, whatever the client calls it is that one: trainers
-    send the path of their own checkpoint."""
-    ids = [info.id for info in scorer.models().models]
-    return None if len(ids) == 1 else model
 
 
 def _first_failure(response: ScoreResponse, places: Sequence[str]) -> SampleResult | None:

@@ -131,7 +131,7 @@ def _parse(call: Call) -> Ask:
         truncate=truncation_to(
             body.truncate_prompt_tokens, "truncate_prompt_tokens", call.max_input_tokens()
         ),
-        activated=body.activated(),
+        activated=call.activated(body.activation_asked(), "vllm"),
         reply=_reply,
     )
 

@@ -166,7 +166,7 @@ def _shared(call: Call) -> Ask:
     refuse_score_changing(body)
     if body.texts is not None:
         call.errors = TEI
-        return tei.rerank(body, body.query, body.texts, body.return_text)
+        return tei.rerank(call, body, body.query, body.texts, body.return_text)
     tei.refuse_fields(body)
     return _ask(call, body, body.documents or (), "2")
 
@@ -180,15 +180,8 @@ def _versioned(call: Call, version: str) -> Ask:
 def _ask(
     call: Call, body: DocumentsBody | RerankBody, documents: tuple[str, ...], version: str
 ) -> Ask:
-    for name in ("top_n", "max_tokens_per_doc"):
-        given = getattr(body, name)
-        if given is not None and given < 0:
-            raise InvalidRequest(
-                f"{name} is {given}; it must be at least 0; send that, or leave it out.",
-                field=name,
-                got=given,
-                limit=0,
-            )
+    check_at_least_zero("top_n", body.top_n)
+    check_at_least_zero("max_tokens_per_doc", body.max_tokens_per_doc)
     return Ask(
         samples=[Sample(prompt=body.query, responses=documents)] if documents else [],
         places=["documents"] if documents else [],
@@ -196,9 +189,20 @@ def _ask(
         truncate=truncation_to(
             body.truncate_prompt_tokens, "truncate_prompt_tokens", call.max_input_tokens()
         ),
-        activated=body.activated(),
+        activated=call.activated(body.activation_asked(), "vllm"),
         reply=partial(_reply, body=body, documents=documents, version=version),
     )
+
+
+def check_at_least_zero(field: str, given: int | None) -> None:
+    """Raises InvalidRequest."""
+    if given is not None and given < 0:
+        raise InvalidRequest(
+            f"{field} is {given}; it must be at least 0; send that, or leave it out.",
+            field=field,
+            got=given,
+            limit=0,
+        )
 
 
 def _reply(

@@ -35,7 +35,7 @@ CLASSIFY_ANSWERS = {"anyOf": [{"type": "array", "items": SglangItem}, SglangItem
 def ask(body: ActivationBody, text: str | tuple[str, ...]) -> Ask:
     """`body` is a superset of vLLM's; a single string is answered by a single object."""
     refuse_score_changing(body)
-    if body.activated():
+    if body.activation_asked():
         raise InvalidRequest(
             "an activation was asked for with text; SGLang's route is always raw; send input.",
             field="text",

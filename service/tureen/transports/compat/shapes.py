@@ -13,6 +13,7 @@ from tureen.errors import (
     Overloaded,
     TureenError,
     Unauthenticated,
+    UnknownModel,
 )
 from tureen.transports.openapi import ErrorBody
 
@@ -69,6 +70,21 @@ def _openai_content(error: TureenError, status: int) -> OpenAiErrorBody:
     return OpenAiErrorBody(OpenAiErrorDetail(error.message, kind, error.field, status))
 
 
+def _infinity_status(error: TureenError) -> int:
+    return 400 if isinstance(error, UnknownModel) else error.http_status
+
+
+@dataclass(frozen=True, slots=True)
+class KserveErrorBody:
+    """As the open inference protocol says what went wrong."""
+
+    error: str
+
+
+def _kserve_status(error: TureenError) -> int:
+    return 400 if isinstance(error, InvalidRequest) else error.http_status
+
+
 def _tei_status(error: TureenError) -> int:
     if isinstance(error, EmptyBatch):
         return 400
@@ -94,4 +110,8 @@ NATIVE = ErrorShape(
     lambda error: error.http_status, lambda error, _: {"error": error.info()}, ErrorBody
 )
 OPENAI = ErrorShape(_openai_status, _openai_content, OpenAiErrorBody, also=(NoClaimant,))
+INFINITY = ErrorShape(_infinity_status, _openai_content, OpenAiErrorBody)
+KSERVE = ErrorShape(
+    _kserve_status, lambda error, _: KserveErrorBody(error.message), KserveErrorBody
+)
 TEI = ErrorShape(_tei_status, _tei_content, TeiErrorBody, also=(EmptyBatch,))

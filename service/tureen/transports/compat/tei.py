@@ -1,4 +1,4 @@
-"""text-embeddings-inference: `/predict`, `/rerank` with `texts`, `/info`.
+"""text-embeddings-inference: `/predict`, `/rerank` with `texts`, `/info`; `/` and `/invocations` take either body.
 
 Deviations: overload is 503, where TEI says 429; scores are raw unless `raw_scores` is false in the
 request; a text is never cut from the right, so `truncate` with that direction refuses what is too
@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any, Literal, Protocol
 
-from fastapi import Request, Response
 from pydantic import AfterValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
@@ -20,10 +19,9 @@ from tureen._version import __version__
 from tureen.contracts import Sample, Truncate
 from tureen.engine.scorer import Scorer
 from tureen.text.written import Split
-from tureen.transports import openapi
 from tureen.transports.compat.bodies import OPEN, refuse, refuse_score_changing, transcript
 from tureen.transports.compat.door import Ask, Call, Door, Scored, descending
-from tureen.transports.compat.shapes import TEI, EmptyBatch
+from tureen.transports.compat.shapes import TEI, EmptyBatch, NoClaimant
 from tureen.transports.json_body import JsonBody
 
 Direction = Literal["left", "Left", "right", "Right"]
@@ -75,6 +73,16 @@ class Terms(Protocol):
     def raw_scores(self) -> bool | None: ...
 
 
+def _stated(value: bool | None) -> bool:
+    if value is None:
+        raise PydanticCustomError("stated", "true or false")
+    return value
+
+
+Stated = Annotated[bool | None, AfterValidator(_stated), WithJsonSchema({"type": "boolean"})]
+"""True or false, and None only where it is absent."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class PredictBody:
     """raw_scores: false asks for a sigmoid; absent is raw. A flat array of two texts is one pair."""
@@ -83,7 +91,21 @@ class PredictBody:
     inputs: Inputs
     truncate: bool | None = None
     truncation_direction: Direction = "Right"
-    raw_scores: bool = True
+    raw_scores: Stated = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class InvocationBody:
+    """The body of `/predict`, which has inputs, or of `/rerank`, which has query and texts."""
+
+    __pydantic_config__ = OPEN
+    inputs: Inputs | None = None
+    query: str | None = None
+    texts: tuple[str, ...] | None = None
+    truncate: bool | None = None
+    truncation_direction: Direction = "Right"
+    raw_scores: Stated = None
+    return_text: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +131,8 @@ RANKS = {
     "anyOf": [{"type": "array", "items": Rank}, {"type": "array", "items": RankWithText}],
 }
 _PREDICTIONS = {"type": "array", "items": Prediction}
-_BODY = JsonBody(PredictBody)
+_ANSWERS = {"anyOf": [_PREDICTIONS, {"type": "array", "items": _PREDICTIONS}]}
+_BODY, _INVOCATION = JsonBody(PredictBody), JsonBody(InvocationBody)
 
 
 def install(door: Door) -> None:
@@ -119,18 +142,45 @@ def install(door: Door) -> None:
         route="predict",
         errors=TEI,
         asks=PredictBody,
-        answers={"anyOf": [_PREDICTIONS, {"type": "array", "items": _PREDICTIONS}]},
+        answers=_ANSWERS,
         example={"inputs": [["What is 2+2?", "4"], ["What is 2+2?", "5"]]},
         summary="text-embeddings-inference's prediction; ?heads=all adds a label for each head",
     )
+    for path in ("/", "/invocations"):
+        door.post(
+            path,
+            _invocation,
+            route="invocations",
+            errors=TEI,
+            asks=InvocationBody,
+            answers={"anyOf": [*_ANSWERS["anyOf"], *RANKS["anyOf"]]},
+            example={"query": "What is 2+2?", "texts": ["4", "5"]},
+            summary="text-embeddings-inference's /rerank, or /predict, as SageMaker asks for them",
+        )
+    door.get(
+        "/info",
+        lambda _, scorer: _info(scorer),
+        route="info",
+        errors=TEI,
+        summary="text-embeddings-inference's description of the model; there are no embeddings",
+    )
 
-    @door.app.get("/info", openapi_extra=openapi.operation(errors=openapi.LOOKUP_ERRORS[1:]))
-    async def info(request: Request) -> Response:
-        """text-embeddings-inference's description of the model. There are no embeddings."""
-        return door.look_up(request, "info", _info)
+
+def _invocation(call: Call) -> Ask:
+    body = _INVOCATION.parse(call.body)
+    refuse_score_changing(body)
+    if body.inputs is not None and body.query is None and body.texts is None:
+        return _predict_texts(call, body, body.inputs)
+    if body.inputs is None and body.query is not None and body.texts is not None:
+        return rerank(call, body, body.query, body.texts, body.return_text)
+    raise NoClaimant(
+        "inputs (of /predict), or query and texts (of /rerank), must be given, and not both; send "
+        "one of them.",
+        field="inputs",
+    )
 
 
-def rerank(body: Terms, query: str, texts: Sequence[str], return_text: bool) -> Ask:
+def rerank(call: Call, body: Terms, query: str, texts: Sequence[str], return_text: bool) -> Ask:
     """The `/rerank` whose body has `texts`."""
     if not texts:
         raise EmptyBatch("texts is empty; send at least one.", field="texts", got=0)
@@ -146,7 +196,7 @@ def rerank(body: Terms, query: str, texts: Sequence[str], return_text: bool) -> 
         samples=[Sample(prompt=query, responses=tuple(texts))],
         places=["texts"],
         truncate=_truncation(body),
-        activated=body.raw_scores is False,
+        activated=call.activated(_activation_asked(body), "tei"),
         reply=reply,
     )
 
@@ -161,6 +211,10 @@ def refuse_fields(body: Terms) -> None:
             raise refuse(name, "it belongs to texts; beside documents send use_activation")
 
 
+def _activation_asked(body: Terms) -> bool | None:
+    return None if body.raw_scores is None else not body.raw_scores
+
+
 def _truncation(body: Terms) -> Truncate:
     left = body.truncation_direction.lower() == "left"
     return Truncate.PROMPT if body.truncate and left else Truncate.NEVER
@@ -169,17 +223,21 @@ def _truncation(body: Terms) -> Truncate:
 def _predict(call: Call) -> Ask:
     body = _BODY.parse(call.body)
     refuse_score_changing(body)
-    batch = body.inputs if isinstance(body.inputs, list) else [body.inputs]
+    return _predict_texts(call, body, body.inputs)
+
+
+def _predict_texts(call: Call, body: Terms, inputs: Text | list[Text]) -> Ask:
+    batch = inputs if isinstance(inputs, list) else [inputs]
     read = [_sample(text) for text in batch]
     return Ask(
         samples=[sample for sample, _ in read],
         splits=[how for _, how in read],
         places=[f"inputs[{index}]" for index in range(len(read))]
-        if isinstance(body.inputs, list)
+        if isinstance(inputs, list)
         else ["inputs"],
         truncate=_truncation(body),
-        activated=body.raw_scores is False,
-        reply=partial(_predictions, batched=isinstance(body.inputs, list)),
+        activated=call.activated(_activation_asked(body), "tei"),
+        reply=partial(_predictions, batched=isinstance(inputs, list)),
     )
 
 

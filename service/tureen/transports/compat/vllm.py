@@ -81,7 +81,7 @@ class PoolingInput(ActivationBody):
                 raise refuse(name, "the template is the model's; send input to write it yourself")
         return [conversation(self.messages)], [], "messages"
 
-    def ask(self, call: Call, reply: Any) -> Ask:
+    def ask(self, call: Call, reply: Any, system: str = "vllm") -> Ask:
         refuse_score_changing(self)
         samples, splits, where = self.read()
         return Ask(
@@ -92,7 +92,7 @@ class PoolingInput(ActivationBody):
             truncate=truncation_to(
                 self.truncate_prompt_tokens, "truncate_prompt_tokens", call.max_input_tokens()
             ),
-            activated=self.activated(),
+            activated=call.activated(self.activation_asked(), system),
             reply=reply,
         )
 
@@ -256,6 +256,7 @@ def _embeddings(call: Call) -> Ask:
             ],
             usage=Usage.of(scored),
         ),
+        system="sglang",
     )
 
 
