@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,8 @@ from tureen.contracts import Granularity, Sample
 from tureen.engine.loading import load_model
 from tureen.engine.stub_backend import StubBackend
 from tureen.model import sequence_classifier
-from tureen.text import template
+from tureen.model.reward_model import RewardModel
+from tureen.text import evidence, template
 from tureen.text.batch import collate
 
 Doctor = Callable[..., tuple[int, dict[str, tuple[str, str]]]]
@@ -35,9 +37,20 @@ def doctor(capsys: pytest.CaptureFixture[str]) -> Doctor:
     return run
 
 
+def bert_evidence(directory: Path) -> Path:
+    """Its heads read how the response stands in its context."""
+    return pico.bert_reward(directory, text=replace(pico.PAIR, template="evidence"))
+
+
 @pytest.mark.parametrize(
     "make",
-    [pico.bert_reward, pico.llama_reward, pico.bert_classifier, pico.llama_classifier],
+    [
+        pico.bert_reward,
+        pico.llama_reward,
+        bert_evidence,
+        pico.bert_classifier,
+        pico.llama_classifier,
+    ],
     ids=lambda make: make.__name__,
 )
 def test_healthy_models_are_healthy(doctor: Doctor, tmp_path: Path, make):
@@ -55,9 +68,29 @@ def test_a_token_that_is_lost_on_the_way_to_the_model(doctor: Doctor, tmp_path: 
     monkeypatch.setattr(sequence_classifier, "takes_token_types", lambda *_: False)
     status, checks = doctor(model)
     assert status == 1
-    assert [name for name, (verdict, _) in checks.items() if verdict == "FAIL"] == [
-        "as transformers computes"
-    ]
+    assert failed(checks) == ["as transformers computes"]
+
+
+def failed(checks: dict[str, tuple[str, str]]) -> list[str]:
+    return [name for name, (verdict, _) in checks.items() if verdict == "FAIL"]
+
+
+def test_evidence_that_is_not_what_it_is_defined_as(doctor: Doctor, tmp_path: Path, monkeypatch):
+    """Every token of a response with context is said to be in its best sentence."""
+    model = bert_evidence(tmp_path / "model")
+    monkeypatch.setattr(evidence, "best_sentence", lambda c, s, response, r: np.ones_like(response))
+    status, checks = doctor(model)
+    assert status == 1
+    assert failed(checks) == ["tokens and evidence"]
+
+
+def test_evidence_that_the_heads_read_otherwise(doctor: Doctor, tmp_path: Path, monkeypatch):
+    model = bert_evidence(tmp_path / "model")
+    honest = RewardModel._evidence
+    monkeypatch.setattr(RewardModel, "_evidence", lambda *given: 2 * honest(*given))
+    status, checks = doctor(model)
+    assert status == 1
+    assert failed(checks) == ["as transformers computes"]
 
 
 def rewrite_template(model: Path, change: Callable[[str], str]) -> None:

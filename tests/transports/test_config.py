@@ -55,18 +55,19 @@ def test_every_setting_can_be_given_in_every_way(tmp_path: Path, monkeypatch):
         "tls_certificate_file": str(keys),
         "tls_key_file": str(keys),
         "tls_client_ca_file": str(keys),
-        "insecure_no_key": "true",
         "log_format": "json",
-        "log_requests": "true",
-        "log_text": "true",
         "otlp_endpoint": "http://collector:4317",
+        "upstream_activation": "vllm,tei",
     }
     for name in Config.model_fields:
         value = given.get(name, "2048")
         if name == "model":
             flags = [value]
         elif Config.model_fields[name].annotation is bool:
+            value = "true"
             flags = [config.flag(name)]
+        elif name == "upstream_activation":
+            flags = [config.flag(name), "vllm", config.flag(name), "tei"]
         else:
             flags = [config.flag(name), value]
         by_flag = config.load(flags)
@@ -93,6 +94,7 @@ def test_keys_are_not_shown(monkeypatch):
         (["--http-port", "x"], "http_port is 'x': input should be a valid integer"),
         (["--http-port", "70000"], "less than or equal to 65535 (--http-port, TUREEN_HTTP_PORT)"),
         (["--backend", "tensorflow"], "invalid choice: 'tensorflow'"),
+        (["--upstream-activation", "vlm"], "invalid choice: 'vlm'"),
         (["--drain-s", "nan"], "finite"),
         (["--max-client-batch-size", "9999"], "above max_concurrent_requests"),
         (["a", "b"], "does not take 'b'"),

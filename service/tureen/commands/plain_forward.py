@@ -14,9 +14,10 @@ import torch
 from transformers import AutoModelForSequenceClassification
 from transformers.utils import logging as transformers_logging
 
+from tureen.commands.plain_evidence import plain_features
 from tureen.model.checkpoint import load
 from tureen.model.directory import ModelDirectory
-from tureen.model.reward_model import RewardModel, takes_token_types
+from tureen.model.reward_model import SHARE_SCALE, RewardModel, takes_token_types
 from tureen.text.encoding import Window
 
 
@@ -53,17 +54,27 @@ def _classifier(opened: ModelDirectory) -> Callable[[Window], np.ndarray]:
 
 
 def _reward_model(opened: ModelDirectory) -> Callable[[Window], np.ndarray]:
-    """The trunk, then mean of each unit's tokens and v = W h + b, by hand."""
+    """The trunk, then mean of each unit's tokens, evidence where heads read it, and v = W h + b, by hand."""
     model = cast(RewardModel, load(opened, device=torch.device("cpu"), dtype=torch.float32).model)
     backbone: Any = model.backbone
     backbone.set_attn_implementation("eager")
     weight = model.heads.weight.detach().numpy()  # (G, H, D)
     bias = model.heads.bias.detach().numpy()  # (G, H)
+    compares = opened.manifest.text.compares
 
     @torch.inference_mode()
     def values(window: Window) -> np.ndarray:
-        hidden = backbone(**_inputs(backbone, window)).last_hidden_state[0].numpy()  # (T, D)
+        types = window.token_type_ids.tolist()
+        inputs = _inputs(backbone, window)
+        if compares and "token_type_ids" in inputs:
+            inputs["token_type_ids"].zero_()  # they are the heads'
+        hidden = backbone(**inputs).last_hidden_state[0].numpy()  # (T, D)
         units = [hidden[start:end].mean(axis=0) for start, end in window.spans.tolist()]
+        if compares:
+            units = [
+                np.concatenate([unit, plain_features(types[start:end], SHARE_SCALE)])
+                for unit, (start, end) in zip(units, window.spans.tolist(), strict=True)
+            ]
         return np.stack([weight @ unit + bias for unit in units])
 
     return values

@@ -19,6 +19,7 @@ from tureen.commands.checks import (
     verdict,
 )
 from tureen.commands.in_process import scoring
+from tureen.commands.plain_evidence import plain_types
 from tureen.contracts import Granularity, Sample
 from tureen.engine.loading import STUB, DtypeName, load_model
 from tureen.engine.selfcheck import INVARIANCE
@@ -102,15 +103,22 @@ def check_files(name: str, model: ServedModel) -> Iterator[Check]:
 
 
 def check_tokens(model: ServedModel) -> Check:
-    """Rows without context are, token for token, what transformers makes of prompt and response."""
+    """Rows are, token for token, what transformers makes of prompt and response; so are the types."""
     template, tokenizer = model.encoder.spec.template, model.encoder.tokenizer
-    title = {"pair": "tokens of a pair", "chat": "tokens of the chat template"}.get(
-        template, "tokens of the text"
-    )
-    if template == "evidence":
-        return Check(title, "note", "rows of this template are Tureen's own")
+    title = {
+        "pair": "tokens of a pair",
+        "evidence": "tokens and evidence",
+        "chat": "tokens of the chat template",
+    }.get(template, "tokens of the text")
     for sample, response, window in _plain_rows(model):
-        if template == "pair":
+        if template == "evidence":
+            expected = tokenizer(response, sample.prompt)["input_ids"]
+            types = plain_types(tokenizer, sample, response)
+            typed = [kind for kind in window.token_type_ids.tolist() if kind]
+            if typed != types:
+                found = f"of {response!r} are not what the definition gives: {typed} for {types}"
+                return Check(title, "FAIL", f"types {found}")
+        elif template == "pair":
             expected = tokenizer(sample.prompt, response)["input_ids"]
         elif template == "chat":
             turns = [
@@ -133,8 +141,6 @@ def same_as_transformers(name: str, model: ServedModel) -> Check:
     if find_spec("torch") is None:
         return Check(title, "note", "not compared: torch is not installed")
     opened = open_model(find_model(name))
-    if opened.manifest.text.compares:
-        return Check(title, "note", "not compared: the heads read evidence beside the trunk")
     from tureen.commands.plain_forward import plain_forward
 
     moved = 0.0
@@ -182,9 +188,9 @@ def _allowed(dtype: str) -> float:
 
 
 def _plain_rows(model: ServedModel) -> Iterator[tuple[Sample, str, Window]]:
-    """Rows of samples of one prompt and no context."""
+    """Rows of samples of one prompt, and of no context where that would be read."""
     for sample in fitting(model):
-        if sample.prompt is None or sample.context:
+        if sample.prompt is None or (sample.context and not model.encoder.spec.compares):
             continue
         for response, window in zip(sample.responses, _windows(model, sample), strict=True):
             yield sample, response, window
