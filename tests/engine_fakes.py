@@ -8,13 +8,12 @@ import time
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from model_info import model_info
 
 from tureen.contracts import (
     Calibration,
     Granularity,
     HeadInfo,
-    Limits,
-    ModelInfo,
     Priority,
 )
 from tureen.engine.backend import Backend, BackendInfo
@@ -161,34 +160,11 @@ class Delivered:
 
 
 def model_metrics(metrics: Metrics | None = None, *, members: int = 1) -> ModelMetrics:
-    info = ModelInfo(
-        id="fake",
-        fingerprint="sha256:fake",
-        soup="single:1",
-        base="fake",
-        backend="fake",
-        dtype="float32",
-        device="cpu",
-        members=members,
-        temperature=1.0,
-        heads=(
-            HeadInfo(
-                name="preference",
-                granularity=Granularity.RESPONSE,
-                weight=1.0,
-                calibration=Calibration(),
-            ),
-        ),
-        ingredients=(),
-        data_licences=(),
-        limits=Limits(
-            max_input_tokens=512,
-            max_windows=1,
-            max_batch_tokens=64,
-            max_batch_requests=8,
-            max_concurrent_requests=8,
-            max_client_batch_size=8,
-            max_body_bytes=1024,
-        ),
+    head = HeadInfo(
+        name="preference",
+        granularity=Granularity.RESPONSE,
+        weight=1.0,
+        calibration=Calibration(),
     )
+    info = model_info(id="fake", backend="fake", members=members, heads=(head,))
     return (metrics if metrics is not None else Metrics()).model(info)

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from model_info import model_info
 
-from tureen.contracts import HeadScore, Limits, ModelInfo, Sample, Score, Uncertainty
+from tureen.contracts import HeadScore, ModelInfo, Sample, Score, Uncertainty
 from tureen_training.oracle import OracleUnavailable, Reward, Unscorable
 from tureen_training.policies import (
     Policy,
@@ -23,6 +24,7 @@ from tureen_training.policies import (
 )
 from tureen_training.ppo import Config, train
 from tureen_training.replay import text_losses
+from tureen_training.rollout import Question
 from tureen_training.sft import IGNORED
 from tureen_training.worlds.almanac.dataset import tokenizer_of
 
@@ -31,8 +33,8 @@ PROMPTS = [f"the {thing} is" for thing in ("sky", "sea", "red sky", "white sea")
 UNSTEADY = ("elapsed_s", "time/step_s", "time/sampling_s", "oracle/wait_share")
 
 
-def policy(directory: Path) -> Policy:
-    """Says a few words at random and ends; saved in `directory`."""
+def policy(directory: Path, said: str = WORDS) -> Policy:
+    """Says a few of the words at random and ends; saved in `directory`."""
     tokenizer = tokenizer_of(
         [f"Passages: Question: Answer: {WORDS} {prompt}" for prompt in PROMPTS]
     )
@@ -43,8 +45,8 @@ def policy(directory: Path) -> Policy:
         texts = []
         for prompt in PROMPTS * 4:
             asked = prompt_ids(tokenizer, prompt)
-            said = " ".join(draw.choices(WORDS.split(), k=draw.randint(2, 5)))
-            own = response_ids(tokenizer, said)
+            words = " ".join(draw.choices(said.split(), k=draw.randint(2, 5)))
+            own = response_ids(tokenizer, words)
             texts.append({"input_ids": asked + own, "labels": [IGNORED] * len(asked) + own})
         optimiser.zero_grad()
         text_losses(made.model, texts, "cpu").mean().backward()
@@ -149,29 +151,7 @@ class Rewarding:
         )
 
     def info(self) -> ModelInfo:
-        return ModelInfo(
-            id="toy",
-            fingerprint=self.fingerprint,
-            soup="",
-            base="words",
-            backend="toy",
-            dtype="float32",
-            device="cpu",
-            members=3,
-            temperature=1.0,
-            heads=(),
-            ingredients=(),
-            data_licences=(),
-            limits=Limits(
-                max_input_tokens=1,
-                max_windows=1,
-                max_batch_tokens=1,
-                max_batch_requests=1,
-                max_concurrent_requests=1,
-                max_client_batch_size=1,
-                max_body_bytes=1,
-            ),
-        )
+        return model_info(fingerprint=self.fingerprint, base="words", members=3)
 
     def close(self) -> None:
         """Holds nothing."""
@@ -183,3 +163,7 @@ def blue(text: str) -> float:
 
 def nothing(text: str) -> float:
     return 0.0
+
+
+def question(tokenizer: Any, prompt: str) -> Question:
+    return Question(prompt, prompt, None, (), tuple(prompt_ids(tokenizer, prompt)))

@@ -10,7 +10,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
@@ -19,6 +19,7 @@ from google.protobuf import any_pb2
 from google.rpc import status_pb2
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
+from model_info import limits, model_info
 
 from tureen import wire
 from tureen.client import codec
@@ -44,21 +45,6 @@ from tureen.errors import InvalidRequest, TureenError, UnknownModel, failure_of
 from tureen.v1 import reward_pb2_grpc
 
 Script = list[TureenError | Callable[["StandIn"], None]]
-
-
-def limits(**changes: int) -> Limits:
-    return replace(
-        Limits(
-            max_input_tokens=512,
-            max_windows=1,
-            max_batch_tokens=16384,
-            max_batch_requests=64,
-            max_concurrent_requests=512,
-            max_client_batch_size=32,
-            max_body_bytes=2**20,
-        ),
-        **changes,
-    )
 
 
 @dataclass
@@ -91,29 +77,22 @@ class StandIn:
         return ModelList(default_model="length", models=(self.info(),))
 
     def info(self) -> ModelInfo:
-        return ModelInfo(
+        head = HeadInfo(
+            name="length",
+            granularity=Granularity.RESPONSE,
+            weight=1.0,
+            calibration=Calibration(mean=0.0, std=1.0),
+        )
+        ingredient = IngredientInfo(
+            name="a", coefficient=0.5, fingerprint="sha256:a", lineage={"seed": "1"}
+        )
+        return model_info(
             id="length",
             fingerprint=self.fingerprint,
             soup="uniform:2",
-            base="none",
-            backend="stand-in",
-            dtype="float64",
-            device="cpu",
             members=2,
-            temperature=1.0,
-            heads=(
-                HeadInfo(
-                    name="length",
-                    granularity=Granularity.RESPONSE,
-                    weight=1.0,
-                    calibration=Calibration(mean=0.0, std=1.0),
-                ),
-            ),
-            ingredients=(
-                IngredientInfo(
-                    name="a", coefficient=0.5, fingerprint="sha256:a", lineage={"seed": "1"}
-                ),
-            ),
+            heads=(head,),
+            ingredients=(ingredient,),
             data_licences=("CC0-1.0",),
             limits=self.limits,
         )

@@ -8,7 +8,7 @@ from dataclasses import fields
 
 import pytest
 from client.conftest import DOORS
-from client.stand_in import limits
+from model_info import limits
 
 from tureen.client import (
     AsyncGrpcRewardClient,

@@ -7,7 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from client.stand_in import StandIn, limits
+from client.stand_in import StandIn
+from model_info import limits
 
 from tureen.client.flow import Call, Flow, Retry, Send, Wait
 from tureen.contracts import ModelList, RankRequest, Sample, ScoreRequest, ScoreResponse

@@ -5,8 +5,9 @@ import random
 import pico
 import pytest
 from doors import open_doors
+from model_info import model_info
 
-from tureen.contracts import Aggregation, Limits, ModelInfo, Sample, Score, ScoreRequest
+from tureen.contracts import Aggregation, Sample, Score, ScoreRequest
 from tureen.engine.loading import load_model
 from tureen_training.oracle import (
     RemoteOracle,
@@ -77,29 +78,7 @@ def test_unscorable_frac_of_nothing():
 
 
 class TestLineage:
-    INFO = ModelInfo(
-        id="soup",
-        fingerprint="sha256:f",
-        soup="uniform:2",
-        base="org/base",
-        backend="torch",
-        dtype="float32",
-        device="cpu",
-        members=1,
-        temperature=1.0,
-        heads=(),
-        ingredients=(),
-        data_licences=(),
-        limits=Limits(
-            max_input_tokens=1,
-            max_windows=1,
-            max_batch_tokens=1,
-            max_batch_requests=1,
-            max_concurrent_requests=1,
-            max_client_batch_size=1,
-            max_body_bytes=1,
-        ),
-    )
+    INFO = model_info(id="soup", base="org/base")
 
     @pytest.mark.parametrize(
         "lineage",

@@ -186,6 +186,55 @@ def test_a_step_against_a_server_is_a_step_against_the_model(root: Path, door: s
         assert torch.equal(tensor, weights[1][name]), name
 
 
+def test_rewards_are_on_their_way_while_the_next_chunk_is_sampled(root: Path, monkeypatch):
+    """The oracle is slow: it answers for a chunk once the next one has been sampled, for the last one once the networks
+    have read everything. A loop that waited for it earlier would meet an answer that is not there."""
+    happened: list[str] = []
+
+    class Late(Future):
+        def result(self, timeout=None):
+            assert self.done(), f"waited after {happened}"
+            happened.append("fetched")
+            return super().result(timeout)
+
+    class Slow(Rewarding):
+        def __init__(self) -> None:
+            super().__init__(blue)
+            self.owed: list[tuple[Late, list[Any]]] = []
+
+        def submit(self, samples):
+            happened.append("asked")
+            self.owed.append((Late(), super().submit(samples).result()))
+            return self.owed[-1][0]
+
+        def answer(self) -> None:
+            for future, rewards in self.owed:
+                future.set_result(rewards)
+            self.owed.clear()
+
+    oracle = Slow()
+
+    def noted(name: str, function):
+        def note(*args, **kwargs):
+            done = function(*args, **kwargs)
+            happened.append(name)
+            oracle.answer()
+            return done
+
+        return note
+
+    monkeypatch.setattr(ppo, "respond", noted("sampled", ppo.respond))
+    monkeypatch.setattr(ppo, "readings_of", noted("read", ppo.readings_of))
+    pico_ppo.run(root, "overlap", oracle, steps=1, chunks=3)
+    assert happened == ["sampled", "asked"] * 3 + ["read"] + ["fetched"] * 3
+    [step] = [
+        record
+        for record in pico_ppo.read(root / "overlap.run" / "metrics.jsonl")
+        if record["event"] == "step"
+    ]
+    assert 0 <= step["oracle/wait_share"] < 1
+
+
 def test_what_cannot_be_scored_teaches_nothing(root: Path):
     """Responses without a reward: they are counted, and where none has one nothing moves."""
 
@@ -211,6 +260,23 @@ def test_what_cannot_be_scored_teaches_nothing(root: Path):
     assert last.lineage["stopped"] == "oracle/unscorable_frac is 1"
     for name, tensor in first.model.state_dict().items():
         assert torch.equal(tensor, last.model.state_dict()[name]), name
+
+
+@pytest.mark.parametrize("action", ["warn", "raise_kl", "stop"])
+def test_an_alarm_does_what_its_threshold_says(root: Path, action: Any):
+    threshold = Threshold(figure="policy/entropy", above=0.0, times=2, action=action)
+    found = pico_ppo.run(root, f"alarm-{action}", Rewarding(blue), thresholds=(threshold,))
+    alarms = [r for r in pico_ppo.events(root, f"alarm-{action}") if r["event"] == "alarm"]
+    assert (alarms[0]["step"], alarms[0]["action"]) == (2, action)
+    coefficients = [step["kl/coefficient"] for step in found]
+    expected = {
+        "warn": [0.05] * 4,
+        "raise_kl": [0.05, 0.05, 0.075, 0.075],
+        "stop": [0.05] * 2,
+    }
+    assert coefficients == pytest.approx(expected[action])
+    stopped = load_policy(root / f"alarm-{action}").lineage["stopped"]
+    assert (stopped is not None) == (action == "stop")
 
 
 def test_an_outage_is_one_line_and_the_state_is_kept(root: Path, monkeypatch, capsys):

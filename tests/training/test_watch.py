@@ -3,7 +3,7 @@ import math
 
 import pytest
 
-from tureen_training.watch import Facts, Threshold, Watch, figures_of
+from tureen_training.watch import THRESHOLDS, Facts, Threshold, Watch, figures_of
 
 
 def facts(text: str, reward: float | None, *, name: str = "p", std: float | None = None, **changes):
@@ -92,6 +92,35 @@ def test_a_multiple_of_the_start():
     assert (alarm.value, alarm.start, alarm.action) == (5.0, 2.0, "warn")
     silent = Watch([Threshold(figure="x", above=2.0, of_start=True)])
     assert looks(silent, "x", [0, 0, 0, 9]) == []  # no multiple of 0
+
+
+def test_the_reward_against_the_distance():
+    """Start (1 + 2 + 3) / 3 = 2; at 4 nats a reward of 5 has gained 3 / √4."""
+    watch = Watch([])
+    for reward in (1.0, 2.0, 3.0):
+        figures = {"reward/mean": reward, "kl/k1_nats_per_response": 4.0}
+        assert watch.against_kl(figures) == {}
+        watch.look(figures)
+    figures = {"reward/mean": 5.0, "kl/k1_nats_per_response": 4.0}
+    assert watch.against_kl(figures) == {"reward/gain_per_root_nat": 1.5}
+    assert watch.against_kl({"reward/mean": 5.0, "kl/k1_nats_per_response": -0.1}) == {}
+    assert watch.against_kl({"kl/k1_nats_per_response": 4.0}) == {}
+
+
+def test_every_signal_of_trouble_has_a_figure():
+    """Rewards that favour long and repetitive responses, of members that disagree: nothing is undefined."""
+    texts = ["a b c", "a b c d a b c d", "e f e f e f e f e f", "g h"]
+    found = figures_of(
+        [facts(text, float(len(text)), name=name, std=0.5) for name in "pq" for text in texts],
+        vocabulary=10,
+    )
+    assert found["correlation/reward_length"] > 0.9
+    assert found["correlation/reward_repetition"] > 0.9
+    wanted = {"reward/disagreement", "reward/std_within_prompt", "policy/entropy"}
+    for where in ("diversity", "diversity_within_prompt"):
+        wanted |= {f"{where}/{n}" for n in ("distinct_1", "ead_2", "self_bleu", "identical")}
+    assert wanted <= found.keys()
+    assert {threshold.figure for threshold in THRESHOLDS} <= found.keys()
 
 
 def test_a_watch_goes_on_where_it_stood():

@@ -21,6 +21,8 @@ STAGES = {
     "sft": "fine-tune a policy on demonstrations, or train a small one on text, through TRL",
     "reward": "train one ingredient: a reward model with four heads, from human feedback",
     "ppo": "train a policy against a running service, by PPO with a value network",
+    "rrhf": "train a policy on candidates of several policies, ranked by a running service",
+    "best-of-n": "the best of n responses in the eyes of a running service, and what n is worth",
     "soup": "average ingredients, calibrate, measure, write the model card",
     "evaluate": "figures with intervals and baselines; the last line is one JSON object",
     "agreement": "how far the raters of a file agree, how reliable each is, what that leaves to reach",

@@ -99,7 +99,10 @@ def read(model: nn.Module, rows: Rows, temperature: float) -> tuple[Tensor, Tens
 
 @dataclass(frozen=True, slots=True)
 class Readings:
-    """Of the sampled tokens, before any update. mask: as in `Rows`. Shape: (B, R) each."""
+    """Of the sampled tokens, before any update. Shape: (B, R) each.
+
+    mask: as in `Rows`. values: 0 where there is no value network.
+    """
 
     mask: Tensor
     log_probs: Tensor
@@ -112,7 +115,7 @@ def readings_of(
     rollouts: Sequence[Rollout],
     policy: nn.Module,
     reference: nn.Module,
-    value: nn.Module,
+    value: nn.Module | None,
     rows: Callable[[Sequence[Rollout]], Rows],
     *,
     temperature: float,
@@ -126,7 +129,8 @@ def readings_of(
             read_rows = rows([rollouts[i] for i in some])
             log_probs, entropies = read(policy, read_rows, temperature)
             reference_log_probs, _ = read(reference, read_rows, temperature)
-            tensors = (read_rows.mask, log_probs, reference_log_probs, value(read_rows), entropies)
+            values = torch.zeros_like(log_probs) if value is None else value(read_rows)
+            tensors = (read_rows.mask, log_probs, reference_log_probs, values, entropies)
             found.append([nn.functional.pad(t, (0, longest - t.shape[1])) for t in tensors])
     return Readings(*(torch.cat(tensors) for tensors in zip(*found, strict=True)))
 

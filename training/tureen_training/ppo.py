@@ -248,6 +248,7 @@ def train(config: Config, oracle: RewardOracle) -> None:
         # 6. Figures, over all processes; what they set off; the log.
         facts = gather_object(list(facts_of(rollouts, rewards, readings, kl)))
         figures = figures_of(facts, len(policy.tokenizer)) | updates
+        figures |= watch.against_kl(figures)
         figures["kl/coefficient"] = controller.coefficient
         figures["reward/of_kl"] = -controller.coefficient * figures["kl/k1_nats_per_response"]
         figures["reward/of_ending"] = -config.end_penalty * (1 - figures["response/ended"])

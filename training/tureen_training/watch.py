@@ -38,6 +38,7 @@ Action = Literal["warn", "raise_kl", "stop"]
 
 START_STEPS = 3
 """What is compared with the start is compared with the mean of so many first steps."""
+GAIN = "reward/gain_per_root_nat"
 SELF_BLEU_OF = 32
 """Responses that self-BLEU compares: it is quadratic."""
 GRAM = 3
@@ -133,11 +134,26 @@ class Watch:
                         figure=threshold.figure, value=value, start=start, action=threshold.action
                     )
                 )
-        for name in {t.figure for t in self._thresholds if t.of_start} & figures.keys():
+        compared = {t.figure for t in self._thresholds if t.of_start} | {"reward/mean"}
+        for name in compared & figures.keys():
             first = self._first.setdefault(name, [])
             if len(first) < START_STEPS:
                 first.append(figures[name])
         return alarms
+
+    def against_kl(self, figures: Mapping[str, float]) -> dict[str, float]:
+        """What the reward has gained since the start for the distance from it, as a figure to log and to look at.
+
+            (reward − reward at the start) / √KL
+
+        Nothing before the start is known, and where there is no distance. Gao et al. (arXiv:2210.10760) find the
+        proxy about linear in √KL, and gold falling behind it.
+        """
+        start, reward = self._start("reward/mean"), figures.get("reward/mean")
+        nats = figures.get("kl/k1_nats_per_response", 0.0)
+        if start is None or reward is None or nats <= 0:
+            return {}
+        return {GAIN: (reward - start) / math.sqrt(nats)}
 
     def _start(self, figure: str) -> float | None:
         first = self._first.get(figure, ())
