@@ -29,7 +29,9 @@ class Counting:
     most: int = 99
     asked: list[str] = field(default_factory=list)
 
-    def score(self, examples: Sequence[Example]) -> Iterator[tuple[int, Outcome]]:
+    def score(
+        self, examples: Sequence[Example], *, members: bool = False
+    ) -> Iterator[tuple[int, Outcome]]:
         for place, example in reversed(list(enumerate(examples))):
             if len(self.asked) == self.most:
                 raise ConnectionError("gone")

@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
@@ -111,14 +112,29 @@ def read_vicuna80(path: Path, skipped: Counter[str], origin: str) -> Iterator[Ex
     return _judged(path, skipped, origin, labels)
 
 
-def read_alpaca(path: Path, skipped: Counter[str], origin: str) -> Iterator[Example]:
-    """Responses without a score are left out too, and counted."""
+def read_scored(
+    path: Path, skipped: Counter[str], origin: str, *, tolerance: float = 0.0
+) -> Iterator[Example]:
+    """Any of the five by the score of each response, whoever gave it: one order a prompt, ties where scores are equal.
+
+    Responses without a score are left out too, and counted; so are second turns, whose responses do not answer the
+    same dialogue.
+
+    Args:
+        tolerance: scores no further apart than this are a tie.
+    """
     for record in _records(path, skipped):
+        if any("context" in response.record for response in record.responses):
+            skipped["responses to different dialogues"] += 1
+            continue
         scored = [r for r in record.responses if r.record.get("score") is not None]
         skipped["response without a score"] += len(record.responses) - len(scored)
         scores = [response.number("score") for response in scored]
-        comparisons = compare(scores, tolerance=ALPACA_TIE, rater=record.judge)
+        comparisons = compare(scores, tolerance=tolerance, rater=record.judge)
         yield replace(record, responses=scored).example(origin, Comparison.PREFERENCE, comparisons)
+
+
+read_alpaca = partial(read_scored, tolerance=ALPACA_TIE)
 
 
 def read_prometheus(path: Path, skipped: Counter[str], origin: str) -> Iterator[Example]:

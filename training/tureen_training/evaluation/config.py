@@ -19,6 +19,12 @@ class Config:
     api_key: of the service, if it asks for one.
     policy: a language model, by the path of a directory or its name on the Hugging Face hub.
     before, after: two policies to compare.
+    prompts: files of {prompt or messages, id?, context?} for the suites that let policies write; none given, the
+        suite's own, of collapse the questions of TruthfulQA in `data`.
+    responses_per_prompt, max_new_tokens, temperature: of what policies write in the suite collapse.
+    text: file of held-out {text} for the perplexity in the suite collapse; empty is that of WikiText-2 in `data`.
+    responses: file of prompts with their responses, in our own format or any that is known, for the suite
+        robustness; empty is that of QA-Feedback in `data`.
     judge_url: of an OpenAI-compatible API, as http://host:port/v1. judge_model: as that calls it.
     judge_api_key_env: environment variable that holds the key of the judge; unset, none is sent.
     judge_concurrency: questions to the judge under way at once.
@@ -39,6 +45,12 @@ class Config:
     policy: str = ""
     before: str = ""
     after: str = ""
+    prompts: tuple[str, ...] = ()
+    responses_per_prompt: int = 8
+    max_new_tokens: int = 48
+    temperature: float = 1.0
+    text: str = ""
+    responses: str = ""
     judge_url: str = ""
     judge_model: str = ""
     judge_api_key_env: str = "TUREEN_JUDGE_API_KEY"
@@ -54,6 +66,10 @@ class Config:
     def __post_init__(self) -> None:
         if self.limit is not None and self.limit < 1:
             raise ValueError(f"limit is {self.limit}; give at least 1, or leave it out")
+        if self.responses_per_prompt < 1:
+            raise ValueError(
+                f"responses_per_prompt is {self.responses_per_prompt}; give at least 1"
+            )
         for one, other in (("before", "after"), ("judge_url", "judge_model")):
             if bool(getattr(self, one)) != bool(getattr(self, other)):
                 raise ValueError(f"{one} and {other} belong together; give both or neither")

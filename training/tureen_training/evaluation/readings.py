@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from tureen.contracts import ErrorInfo, Score
@@ -23,14 +23,16 @@ class HeadReading(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One response: the default reward, and every head."""
+    """One response: the default reward, every head, and each member's reward where members were asked for."""
 
     reward: float
     heads: Mapping[str, HeadReading]
+    members: tuple[float, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         return {
             "reward": self.reward,
+            **({"members": list(self.members)} if self.members else {}),
             "heads": {
                 name: {
                     "value": head.value,
@@ -52,6 +54,7 @@ class Reading:
                 )
                 for name, head in data["heads"].items()
             },
+            members=tuple(data.get("members", ())),
         )
 
     @classmethod
@@ -67,6 +70,7 @@ class Reading:
                 )
                 for name, head in score.heads.items()
             },
+            members=score.members or (),
         )
 
 
@@ -75,16 +79,30 @@ Outcome = tuple[Reading, ...] | ErrorInfo
 
 
 def readings_of(
-    items: Sequence[Item], values: Sequence[Sequence[Values]], heads: Sequence[HeadSpec]
+    items: Sequence[Item],
+    values: Sequence[Sequence[Values]],
+    heads: Sequence[HeadSpec],
+    members: int = 0,
 ) -> list[tuple[Reading, ...]]:
-    """The same from what `items.run` computed."""
+    """The same from what `items.run` computed.
+
+    Args:
+        members: how many members' heads, named by `member_head`, are among the values.
+    """
     return [
-        tuple(_reading(answer, item, k, heads) for k, answer in enumerate(answers))
+        tuple(_reading(answer, item, k, heads, members) for k, answer in enumerate(answers))
         for item, answers in zip(items, values, strict=True)
     ]
 
 
-def _reading(answer: Values, item: Item, response: int, heads: Sequence[HeadSpec]) -> Reading:
+def member_head(head: HeadSpec, member: int) -> HeadSpec:
+    """The head of one member, from 1; the soup's own is 0."""
+    return replace(head, name=f"{head.name}@{member}") if member else head
+
+
+def _reading(
+    answer: Values, item: Item, response: int, heads: Sequence[HeadSpec], members: int
+) -> Reading:
     found = {
         head.name: HeadReading(
             float(answer.response(head.name)),
@@ -93,5 +111,12 @@ def _reading(answer: Values, item: Item, response: int, heads: Sequence[HeadSpec
         )
         for head in heads
     }
-    reward = calibration.rewards([found[head.name].value for head in heads], heads)
-    return Reading(reward=float(reward), heads=found)
+    of_members = [
+        [float(answer.response(member_head(head, m).name)) for head in heads]
+        for m in range(1, members + 1)
+    ]
+    return Reading(
+        reward=float(calibration.rewards([found[head.name].value for head in heads], heads)),
+        heads=found,
+        members=tuple(float(calibration.rewards(values, heads)) for values in of_members),
+    )

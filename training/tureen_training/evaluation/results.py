@@ -20,11 +20,13 @@ from tureen_training.runlog import progress
 OutcomeT = TypeVar("OutcomeT")
 
 
-def outcomes(scorer: Scorer, examples: Sequence[Example], path: Path | None) -> list[Outcome]:
-    """The outcome of every example, in order; arguments and errors as of `resumed`."""
+def outcomes(
+    scorer: Scorer, examples: Sequence[Example], path: Path | None, *, members: bool = False
+) -> list[Outcome]:
+    """The outcome of every example, in order; arguments and errors as of `resumed` and `Scorer.score`."""
 
     def work(places: list[int]) -> Iterator[tuple[int, Outcome]]:
-        for index, outcome in scorer.score([examples[place] for place in places]):
+        for index, outcome in scorer.score([examples[place] for place in places], members=members):
             yield places[index], outcome
 
     return resumed(
@@ -43,7 +45,7 @@ def resumed(
     keys: Sequence[str],
     work: Callable[[list[int]], Iterator[tuple[int, OutcomeT]]],
     *,
-    write: Callable[[int, OutcomeT], Record],
+    write: Callable[[int, OutcomeT], Record | None],
     read: Callable[[Record], OutcomeT],
     what: str = "scoring",
 ) -> list[OutcomeT]:
@@ -54,7 +56,7 @@ def resumed(
         made_by: fingerprint of what gives the outcomes.
         keys: one an item, see `key_of`.
         work: places of items -> (place, outcome), in any order.
-        write, read: an outcome at its place as JSON, and back.
+        write, read: an outcome at its place as JSON, and back; None is not kept and so asked again the next time.
 
     Raises:
         ValueError: the file was made by another, or is damaged.
@@ -63,7 +65,8 @@ def resumed(
         missing = [place for place, key in enumerate(keys) if key not in known]
         for place, outcome in progress(work(missing), what, total=len(missing)):
             known[keys[place]] = outcome
-            keep({"key": keys[place], **write(place, outcome)})
+            if (record := write(place, outcome)) is not None:
+                keep({"key": keys[place], **record})
         return [known[key] for key in keys]
 
 

@@ -34,6 +34,7 @@ def scored(
     skipped: Counter[str] | None = None,
     corpus: str = "",
     kind: Comparison | None = None,
+    members: bool = False,
 ) -> dict[str, Figure]:
     """Score the examples of all parts with the job's reward model, and what `report` makes of them.
 
@@ -41,6 +42,7 @@ def scored(
         skipped: what was left out in reading, by reason.
         corpus: how the names of its corpora begin in the lineage of what was trained on them; empty is none.
         kind: the comparisons whose reliability is drawn; None draws nothing.
+        members: whether the readings carry the reward of each member.
 
     Raises:
         ValueError: no example is in the part of the split that was asked for.
@@ -52,7 +54,9 @@ def scored(
     model = scorer.model
     for note in [*_notes(job, model, parts, corpus), *counts(skipped or Counter(), "left out")]:
         job.note(note)
-    found = outcomes(scorer, [e for own in parts.values() for e in own], job.results())
+    found = outcomes(
+        scorer, [e for own in parts.values() for e in own], job.results(), members=members
+    )
     read, failures = sorted_out(parts, found)
     job.notes += counts(failures, "cannot be scored")
     job.facts |= {

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -21,7 +21,7 @@ from tureen.model.manifest import HeadSpec, ModelError
 from tureen.text.encoding import TextEncoder, Window
 from tureen_training.data.items import Item, encode, run, tensors
 from tureen_training.data.records import Example
-from tureen_training.evaluation.readings import Outcome, Reading, readings_of
+from tureen_training.evaluation.readings import Outcome, Reading, member_head, readings_of
 
 DEFAULT_MODEL = "grounded-qa"
 TRIVIAL = ("length", "random")
@@ -49,11 +49,16 @@ class Scorer(Protocol):
     @property
     def model(self) -> Model: ...
 
-    def score(self, examples: Sequence[Example]) -> Iterator[tuple[int, Outcome]]:
+    def score(
+        self, examples: Sequence[Example], *, members: bool = False
+    ) -> Iterator[tuple[int, Outcome]]:
         """(index, outcome) of every example, in any order.
 
         An example that cannot be scored has its error as its outcome. What would meet every example, or
         might pass (an overload, a deadline), is raised.
+
+        Args:
+            members: the reward of each member too; a model without members is its own single one.
         """
         ...
 
@@ -76,6 +81,8 @@ class DirectoryScorer:
         manifest = loaded.manifest
         self._encoder = TextEncoder.from_directory(loaded.tokenizer_directory, manifest.text)
         self._forward = forward_of(loaded.model, self._encoder)
+        self._forward_all = forward_of(loaded.model, self._encoder, None)
+        self._members = manifest.groups - 1
         self._max_batch_tokens = max_batch_tokens
         self.model = Model(
             model_id=manifest.model_id,
@@ -85,7 +92,17 @@ class DirectoryScorer:
             lineages=tuple(ingredient.lineage for ingredient in manifest.ingredients),
         )
 
-    def score(self, examples: Sequence[Example]) -> Iterator[tuple[int, Outcome]]:
+    def score(
+        self, examples: Sequence[Example], *, members: bool = False
+    ) -> Iterator[tuple[int, Outcome]]:
+        heads = self.model.heads
+        count = self._members if members else 0
+        if members and not count:  # its own single member
+            for place, outcome in self.score(examples):
+                yield place, outcome if isinstance(outcome, ErrorInfo) else _own_member(outcome)
+            return
+        computed = [member_head(head, m) for m in range(count + 1) for head in heads]
+        forward = self._forward_all if count else self._forward
         for start in range(0, len(examples), CHUNK):
             items: list[Item] = []
             places: list[int] = []
@@ -95,8 +112,8 @@ class DirectoryScorer:
                     places.append(place)
                 except TureenError as error:
                     yield place, error.info()
-            values = run(items, self.model.heads, self._forward, self._max_batch_tokens)
-            yield from zip(places, readings_of(items, values, self.model.heads), strict=True)
+            values = run(items, computed, forward, self._max_batch_tokens)
+            yield from zip(places, readings_of(items, values, heads, count), strict=True)
 
     def close(self) -> None:
         pass
@@ -138,9 +155,13 @@ class ServiceScorer:
             thresholds_known=thresholds is not None,
         )
 
-    def score(self, examples: Sequence[Example]) -> Iterator[tuple[int, Outcome]]:
+    def score(
+        self, examples: Sequence[Example], *, members: bool = False
+    ) -> Iterator[tuple[int, Outcome]]:
         samples = (example.sample() for example in examples)
-        for place, result in self._client.stream(samples, model=self.model.model_id):
+        for place, result in self._client.stream(
+            samples, model=self.model.model_id, members=members
+        ):
             if result.error is not None:
                 yield place, _of_the_sample(result.error)
             else:
@@ -169,14 +190,13 @@ class TrivialScorer:
             model_id=name, fingerprint=fingerprint, heads=(), temperature=1.0, lineages=()
         )
 
-    def score(self, examples: Sequence[Example]) -> Iterator[tuple[int, Outcome]]:
+    def score(
+        self, examples: Sequence[Example], *, members: bool = False
+    ) -> Iterator[tuple[int, Outcome]]:
         for place, example in enumerate(examples):
-            yield (
-                place,
-                tuple(
-                    Reading(reward=self._reward(example, r), heads={}) for r in example.responses
-                ),
-            )
+            rewards = [self._reward(example, response) for response in example.responses]
+            readings = tuple(Reading(reward=reward, heads={}) for reward in rewards)
+            yield place, _own_member(readings) if members else readings
 
     def _reward(self, example: Example, response: str) -> float:
         if self.model.model_id == "length":
@@ -210,6 +230,10 @@ def open_scorer(
     return DirectoryScorer(model or DEFAULT_MODEL, max_batch_tokens=max_batch_tokens, device=device)
 
 
+def _own_member(readings: tuple[Reading, ...]) -> tuple[Reading, ...]:
+    return tuple(replace(reading, members=(reading.reward,)) for reading in readings)
+
+
 def _of_the_sample(error: ErrorInfo) -> ErrorInfo:
     if error.retryable:
         raise from_info(error)
@@ -232,19 +256,21 @@ def _thresholds(info: ModelInfo) -> dict[str, float | None] | None:
 
 
 def forward_of(
-    model: nn.Module, encoder: TextEncoder, group: int = 0
+    model: nn.Module, encoder: TextEncoder, group: int | None = 0
 ) -> Callable[[list[Window]], Tensor]:
     """Windows -> (B, N, H) values of one group of heads, fp32 on the CPU, without gradients.
 
     Args:
         model: as `checkpoint.load` gives it.
+        group: 0 is the soup, m its m-th member; None gives (B, N, G·H), the heads of each group after another.
     """
     pad_id = pad_id_of(encoder)
     device = next(model.parameters()).device
 
     def forward(windows: list[Window]) -> Tensor:
         with torch.inference_mode():
-            return model(**tensors(windows, pad_id, device))[:, :, group].cpu()
+            values = model(**tensors(windows, pad_id, device))  # (B, N, G, H)
+            return (values.flatten(2) if group is None else values[:, :, group]).cpu()
 
     return forward
 

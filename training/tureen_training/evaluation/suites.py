@@ -7,18 +7,26 @@ from dataclasses import dataclass
 
 from tureen.errors import nearest
 from tureen_training.evaluation import (
+    collapse,
+    crows_pairs,
     halueval,
     hh_rlhf,
     qa_feedback,
+    ranked,
+    reward_bias,
     rewardbench,
     rewardbench2,
     rm_bench,
+    robustness,
+    truthfulqa,
+    winogender,
 )
 from tureen_training.evaluation.job import Figures, Job
 from tureen_training.evaluation.subjects import FLAGS, Subject, Takes, described
 
 REWARD = frozenset({Subject.REWARD})
 POLICY = frozenset({Subject.POLICY})
+TWO_POLICIES = frozenset({Subject.TWO_POLICIES})
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +47,30 @@ SUITES: Mapping[str, Suite] = {
         "answers with evidence, as people annotated them", (REWARD,), qa_feedback.evaluate
     ),
     "hh_rlhf": Suite("which of two dialogues people preferred", (REWARD,), hh_rlhf.evaluate),
-    "halueval": Suite("what was made up", (REWARD,), halueval.evaluate),
+    "halueval": Suite("what was made up", (REWARD, POLICY), halueval.evaluate),
+    "truthfulqa": Suite(
+        "true answers against common falsehoods", (POLICY, REWARD), truthfulqa.evaluate
+    ),
+    "crows_pairs": Suite(
+        "stereotypes, of masked and causal models", (POLICY,), crows_pairs.evaluate
+    ),
+    "winogender": Suite(
+        "he, she and they by occupation, of masked and causal models",
+        (POLICY,),
+        winogender.evaluate,
+    ),
+    "reward_bias": Suite("whom a reward favours", (REWARD,), reward_bias.evaluate),
+    "collapse": Suite(
+        "diversity, entropy and alignment tax, before and after",
+        (TWO_POLICIES, POLICY),
+        collapse.evaluate,
+    ),
+    "ranked": Suite("ranked responses of several systems", (REWARD,), ranked.evaluate),
     "rewardbench": Suite("RewardBench: pairs in four sections", (REWARD,), rewardbench.evaluate),
     "rewardbench2": Suite(
         "RewardBench 2: best of four, and ties", (REWARD,), rewardbench2.evaluate
     ),
+    "robustness": Suite("edits that a reward must see through", (REWARD,), robustness.evaluate),
     "rm_bench": Suite("RM-Bench: substance against style", (REWARD,), rm_bench.evaluate),
 }
 
