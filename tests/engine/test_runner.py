@@ -6,7 +6,7 @@ from engine_fakes import Delivered, FakeBackend, echo, entry, model_metrics, win
 
 from tureen.engine.backend import BatchTooLarge
 from tureen.engine.metrics import Metrics
-from tureen.engine.runner import BatchOutcome, Runner
+from tureen.engine.runner import BatchOutcome, Runner, Speed
 from tureen.errors import BackendFailure, DeadlineExceeded
 
 POISON = 13
@@ -61,9 +61,18 @@ def test_a_good_batch_is_one_pass_and_one_delivery():
     assert runner.run(entries, runner.collate(entries)) is BatchOutcome.SERVED
     assert deliveries == [entries]
     assert values_of(entries) == [1.0, 2.0, 3.0]
-    assert runner.tokens_per_s is not None
-    assert runner.tokens_per_s > 0
+    assert runner.speed.tokens_per_s is not None
+    assert runner.speed.tokens_per_s > 0
     assert all(one.forward_ns > 0 for one in entries)
+
+
+def test_the_speed_counts_time_once_in_which_two_batches_ran():
+    speed = Speed()
+    assert speed.tokens_per_s is None
+    speed.add(100, 0, 1_000_000_000)
+    assert speed.tokens_per_s == 100
+    speed.add(100, 500_000_000, 1_500_000_000)  # of its second, half is counted already
+    assert speed.tokens_per_s == pytest.approx((0.8 * 100 + 100) / (0.8 * 1 + 0.5))
 
 
 def test_an_entry_gets_the_values_of_its_own_units_and_not_a_view_of_the_batch():

@@ -1,4 +1,4 @@
-"""The device thread. Tests wait for events, with a long patience, and never sleep."""
+"""The device threads. Tests wait for events, with a long patience, and never sleep."""
 
 import threading
 
@@ -28,7 +28,9 @@ PROBE, KILLER = 99, 13
 class Rig:
     """A worker, what it is made of, and what it delivered."""
 
-    def __init__(self, script=echo, max_batch_tokens=8, max_batch_requests=8, max_deaths=3):
+    def __init__(
+        self, script=echo, max_batch_tokens=8, max_batch_requests=8, max_deaths=3, streams=1
+    ):
         self.backend = FakeBackend(script)
         self.delivered = Delivered()
         self.metrics = Metrics()
@@ -40,6 +42,7 @@ class Rig:
             model_metrics(self.metrics),
             probe=window(PROBE),
             max_deaths=max_deaths,
+            streams=streams,
         )
         self.worker.start()
 
@@ -105,6 +108,30 @@ def test_an_interactive_entry_overtakes_a_bulk_flood_even_one_that_is_prepared(r
     assert one.backend.seen[1] == [50]
 
 
+def test_a_second_stream_runs_a_batch_while_the_first_has_one(rig):
+    gate = Gate()
+    one = rig(gate, streams=2)
+    for token in (1, 2, 3, 4):  # 3 and 4 find both streams busy
+        one.worker.submit([entry(token)])
+        if token < 3:
+            gate.wait_until_entered()
+    assert one.worker.backlog() == (16, None)
+    gate.open(3)
+    one.delivered.wait_for(4)
+    assert one.backend.seen == [[1], [2], [3, 4]]
+    assert one.worker.backlog()[0] == 0
+
+
+def test_what_one_batch_cannot_hold_wakes_the_other_stream(rig):
+    gate = Gate()
+    one = rig(gate, streams=2)
+    one.worker.submit([entry(1, length=8), entry(2, length=8)])
+    gate.wait_until_entered()
+    gate.wait_until_entered()
+    gate.open(2)
+    one.delivered.wait_for(2)
+
+
 def test_a_discarded_entry_never_reaches_the_device(rig):
     gate = Gate()
     one = rig(gate)
@@ -158,6 +185,31 @@ def test_a_thread_that_dies_is_replaced_and_only_its_killer_fails(rig):
     assert later.values is not None
     assert one.counted("tureen_worker_restarts_total") == 2  # in the crowd, and alone
     assert one.worker.trouble is None
+
+
+def test_a_thread_that_dies_leaves_the_batch_of_the_other_stream_alone(rig):
+    gate = Gate()
+
+    def script(batch):
+        if batch.input_ids[0, 0] in (KILLER, PROBE):
+            raise SystemExit
+        return gate(batch)
+
+    one = rig(script, streams=2, max_deaths=1)
+    held, killer = entry(1), entry(KILLER)
+    one.worker.submit([held])
+    gate.wait_until_entered()
+    one.worker.submit([killer])
+    one.delivered.wait_for(1)  # a death more than may be: of the killer, and of the probe
+    assert isinstance(killer.error, BackendFailure)
+    assert not held.resolved
+    gate.open(1)
+    one.delivered.wait_for(2)
+    assert held.values is not None
+    assert "died" in (one.worker.trouble or "")  # a batch that is served late changes nothing
+    refused = entry(2)
+    one.worker.submit([refused])
+    assert isinstance(refused.error, BackendFailure)
 
 
 def test_a_thread_that_goes_on_dying_fails_everything_and_takes_no_more(rig):

@@ -1,7 +1,7 @@
 """The whole contract between the engine and whatever computes values. Read this first.
 
-A backend is used by one thread at a time. It never sees text, requests, heads' calibrations or
-deadlines.
+A backend is used by `BackendInfo.streams` threads at a time. It never sees text, requests, heads'
+calibrations or deadlines.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ class BackendInfo:
     device: such as "cpu", "cuda:0".
     groups: G of the values: the soup, then its M members; 1 when the soup is its only member.
     heads: names along the last axis of the values.
+    streams: how many threads may, and to good effect do, run a batch each at once.
     """
 
     name: str
@@ -30,6 +31,7 @@ class BackendInfo:
     groups: int
     heads: tuple[str, ...]
     fingerprint: str
+    streams: int = 1
 
     @property
     def members(self) -> int:

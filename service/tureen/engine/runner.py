@@ -1,4 +1,4 @@
-"""One batch on the device and what may go wrong with it. Synchronous: no thread, no lock, no queue.
+"""One batch on the device and what may go wrong with it. Synchronous: no thread of its own, no queue.
 
 out of memory          the batch is halved, and the budget with it, for good
 any other failure,     the batch is split until the poisoned entries are alone: they fail,
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import enum
 import logging
+import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -29,7 +30,7 @@ log = logging.getLogger(__name__)
 Deliver = Callable[[list[Entry]], None]
 """Called with resolved entries, once for each forward pass and each failure. Must not raise."""
 
-_NEWEST_SHARE = 0.2  # of the last batch in the moving average of the speed
+_KEPT = 0.8  # of what came before, when another batch is added to the speed
 
 _Part = tuple[list[Entry], Batch | None]
 
@@ -42,8 +43,32 @@ class BatchOutcome(enum.Enum):
     EMPTY = enum.auto()
 
 
+class Speed:
+    """Real tokens a second over the latest batches, however many of them were under way at once."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._tokens = self._busy_ns = 0.0
+        self._until_ns = 0
+
+    def add(self, tokens: int, started_ns: int, ended_ns: int) -> None:
+        """A batch that came through. The time in which another one ended too counts once."""
+        with self._lock:
+            busy_ns = max(0, ended_ns - max(started_ns, self._until_ns))
+            self._until_ns = max(ended_ns, self._until_ns)
+            self._tokens = _KEPT * self._tokens + tokens
+            self._busy_ns = _KEPT * self._busy_ns + busy_ns
+
+    @property
+    def tokens_per_s(self) -> float | None:
+        """None before the first batch."""
+        with self._lock:
+            return self._tokens / (self._busy_ns / 1e9) if self._busy_ns else None
+
+
 class Runner:
-    """Runs batches; every entry goes to `deliver` with values or an error, unless abandoned.
+    """Runs batches, in any number of threads; every entry goes to `deliver` with values or an error,
+    unless abandoned.
 
     Args:
         shrink: called with the tokens a batch may have from now on; returns the budget in force.
@@ -62,8 +87,7 @@ class Runner:
         self._shrink = shrink
         self._metrics = metrics
         self._pad_id = pad_id
-        self.tokens_per_s: float | None = None
-        """Of real tokens, a moving average; None before the first batch."""
+        self.speed = Speed()
 
     def collate(self, entries: Sequence[Entry]) -> Batch:
         return collate([entry.window for entry in entries], self._pad_id)
@@ -134,7 +158,7 @@ class Runner:
             return self._too_large(entries), False
         except Exception as error:
             return self._halves(entries, f"the backend raised {type(error).__name__}", error), False
-        self._measure(entries, batch, time.monotonic_ns() - started_ns, started_ns)
+        self._measure(entries, batch, started_ns, time.monotonic_ns())
 
         whole = bool(np.isfinite(values).all())
         served: list[Entry] = []
@@ -153,17 +177,13 @@ class Runner:
             return [(poisoned, None)] if poisoned else [], True
         return self._halves(poisoned, "the model's values are not finite"), False
 
-    def _measure(
-        self, entries: list[Entry], batch: Batch, forward_ns: int, started_ns: int
-    ) -> None:
-        tokens = 0
+    def _measure(self, entries: list[Entry], batch: Batch, started_ns: int, ended_ns: int) -> None:
+        tokens, forward_ns = 0, ended_ns - started_ns
         for entry in entries:
             tokens += entry.tokens
             entry.queue_ns = started_ns - entry.enqueued_ns
             entry.forward_ns = forward_ns
-        rate = tokens / (max(1, forward_ns) / 1e9)
-        before = self.tokens_per_s if self.tokens_per_s is not None else rate
-        self.tokens_per_s = before + _NEWEST_SHARE * (rate - before)
+        self.speed.add(tokens, started_ns, ended_ns)
         self._metrics.batch(
             rows=batch.rows,
             tokens=tokens,

@@ -130,6 +130,7 @@ class Serving:
             self._metrics,
             probe=windows_of(self.model)[0],
             pad_id=self.model.pad_id,
+            streams=self.model.backend.info.streams,
         )
         self._in_flight.attach(self._worker)
         self._metrics.watch_queue(self._worker.waiting)

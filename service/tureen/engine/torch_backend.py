@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +18,9 @@ from tureen.model.sequence_classifier import SequenceClassifier
 from tureen.text.batch import Batch
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_CPU_STREAMS = 2
+"""On a CPU a forward pass has parts that run on one core, and its threads wait for the slowest at the
+end of every matrix product; the more so while tokenizers have a core. Another one fills the gaps."""
 _CPU_OUT_OF_MEMORY = ("can't allocate memory", "not enough memory")  # of torch's CPU allocator
 
 
@@ -25,7 +31,8 @@ class TorchBackend:
         path: of a model, for `tureen.model.checkpoint.load`.
         device: "cpu", "cuda", "cuda:1" or "auto", which takes CUDA where there is one.
         dtype: "float32", "bfloat16" or "float16".
-        threads: of the CPU for one forward pass, in the whole process; None leaves it to torch.
+        threads: of the CPU, in the whole process; None leaves it to torch. Forward passes that
+            overlap share them.
         attention: units but the first get the attention paid to them as values; see
             `SequenceClassifier.give_attention`.
     Raises:
@@ -51,6 +58,7 @@ class TorchBackend:
             )
         if threads is not None:
             torch.set_num_threads(threads)
+        self._threads, self._passes, self._lock = torch.get_num_threads(), 0, threading.Lock()
         self._device = torch.device(device)
         loaded = load(path, device=self._device, dtype=_DTYPES[dtype])
         if attention:
@@ -64,19 +72,21 @@ class TorchBackend:
             groups=loaded.manifest.groups,
             heads=tuple(head.name for head in loaded.manifest.heads),
             fingerprint=loaded.fingerprint,
+            streams=_CPU_STREAMS if device == "cpu" else 1,
         )
 
     @torch.inference_mode()
     def forward(self, batch: Batch) -> np.ndarray:
         assert self._model is not None, "closed"
         try:
-            values = self._model(
-                input_ids=torch.from_numpy(batch.input_ids).to(self._device),
-                attention_mask=torch.from_numpy(batch.attention_mask).to(self._device),
-                token_type_ids=torch.from_numpy(batch.token_type_ids).to(self._device),
-                span_weights=torch.from_numpy(batch.span_weights).to(self._device),
-            )
-            return values.float().cpu().numpy()  # (B, N, G, H)
+            with self._share_of_threads():
+                values = self._model(
+                    input_ids=torch.from_numpy(batch.input_ids).to(self._device),
+                    attention_mask=torch.from_numpy(batch.attention_mask).to(self._device),
+                    token_type_ids=torch.from_numpy(batch.token_type_ids).to(self._device),
+                    span_weights=torch.from_numpy(batch.span_weights).to(self._device),
+                )
+                return values.float().cpu().numpy()  # (B, N, G, H)
         except torch.OutOfMemoryError as error:
             torch.cuda.empty_cache()
             raise BatchTooLarge(str(error)) from error
@@ -86,6 +96,18 @@ class TorchBackend:
             if any(phrase in str(error) for phrase in _CPU_OUT_OF_MEMORY):
                 raise BatchTooLarge(str(error)) from error
             raise
+
+    @contextmanager
+    def _share_of_threads(self) -> Iterator[None]:
+        """For one forward pass; the number holds for the calling thread."""
+        with self._lock:
+            self._passes += 1
+            torch.set_num_threads(max(1, self._threads // self._passes))
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._passes -= 1
 
     def close(self) -> None:
         self._model = None

@@ -1,14 +1,15 @@
-"""The device thread: takes batches from the queue and has them run. Knows no asyncio.
+"""The device threads: they take batches from the queue and have them run. Knows no asyncio.
 
-One batch is on the device. A second thread prepares the next one meanwhile, but only when more
-waits than one batch can hold: sealed early from a short queue, a batch would be a small one. Else
-the device thread forms its batch itself, at the last moment, from everything that has come.
+Each of `streams` threads has one batch on the device. Another one prepares the next batch meanwhile,
+but only when more waits than one batch can hold: sealed early from a short queue, a batch would be
+a small one. Else a device thread forms its batch itself, at the last moment, from everything that
+has come.
 
 Every entry that is submitted comes back through `deliver` once, with values or an error, unless it
-was discarded. When the device thread dies the worker is in trouble until its successor, started at
-once, has run a window that is known to be good. What was on the device is run once more, each entry
-alone, so that only the one that killed the thread fails. After `max_deaths` in a row everything
-fails and nothing more is taken.
+was discarded. When a device thread dies the worker is in trouble until its successor, started at
+once, has run a window that is known to be good, or another one a batch. What it had on the device
+is run once more, each entry alone, so that only the one that killed the thread fails. After
+`max_deaths` in a row everything fails and nothing more is taken.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from tureen.contracts import Priority
@@ -51,7 +53,8 @@ class Worker:
 
     Args:
         probe: a window known to be good; it tells a broken device from a poisoned entry.
-        max_deaths: of the device thread, without a good batch in between.
+        streams: how many batches are on the device at once.
+        max_deaths: of device threads, without a good batch in between.
     """
 
     def __init__(
@@ -63,6 +66,7 @@ class Worker:
         *,
         probe: Window,
         pad_id: int = 0,
+        streams: int = 1,
         max_deaths: int = 3,
     ) -> None:
         self._runner = Runner(backend, deliver, self._shrink, metrics, pad_id)
@@ -71,17 +75,17 @@ class Worker:
         self._probe = probe
         self._max_deaths = max_deaths
         self._lock = threading.RLock()  # guards the queue and all below
-        self._work = threading.Condition(self._lock)  # the device thread waits for it
+        self._work = threading.Condition(self._lock)  # device threads wait for it
         self._room = threading.Condition(self._lock)  # the preparing thread waits for it
-        self._held: list[Entry] = []  # on the device
+        self._held: list[list[Entry]] = [[] for _ in range(streams)]  # on the device
         self._prepared: _Prepared | None = None
-        self._suspects: list[Entry] = []  # were on the device when its thread died
+        self._suspects: list[Entry] = []  # were on the device when their thread died
         self._last_lane = Priority.INTERACTIVE
         self._stopping = False
         self._deaths = 0
-        self._trouble: str | None = "the device thread has not started"
+        self._trouble: str | None = "the device threads have not started"
         self._probe_at_ns: int | None = None  # while there is trouble
-        self._device: threading.Thread | None = None
+        self._devices: dict[int, threading.Thread] = {}
         self._preparer = threading.Thread(
             target=self._prepare_loop, name="tureen-prepare", daemon=True
         )
@@ -89,19 +93,23 @@ class Worker:
     def start(self) -> None:
         self._trouble = None
         self._preparer.start()
-        self._start_device()
+        for stream in range(len(self._held)):
+            self._start_device(stream)
 
     def stop(self, timeout_s: float) -> None:
-        """Ends after the batch on the device, or after the timeout; what is left fails. Blocks."""
+        """Ends after the batches on the device, or after the timeout; what is left fails. Blocks."""
+        until_s = time.monotonic() + timeout_s
         with self._lock:
             self._stopping = True
             self._trouble = "the worker stops"
             self._work.notify_all()
             self._room.notify_all()
-        for thread in (self._preparer, self._device):
-            if thread is not None and thread.is_alive():
-                thread.join(timeout_s)
-        self._give_up(_stopped())
+        for thread in (self._preparer, *self._devices.values()):
+            if thread.is_alive():
+                thread.join(max(0.0, until_s - time.monotonic()))
+        with self._lock:
+            held = [*chain.from_iterable(self._held)]
+        self._give_up(_stopped(), held)
 
     @property
     def trouble(self) -> str | None:
@@ -111,11 +119,11 @@ class Worker:
     def backlog(self) -> tuple[int, float | None]:
         """Tokens that wait or run, and the measured tokens per second, None before any."""
         with self._lock:
-            taken = [*self._held, *self._suspects]
+            taken = [*chain.from_iterable(self._held), *self._suspects]
             if self._prepared is not None:
                 taken += self._prepared.entries
             tokens = sum(entry.tokens for entry in taken if not entry.resolved)
-            return self._queue.tokens + tokens, self._runner.tokens_per_s
+            return self._queue.tokens + tokens, self._runner.speed.tokens_per_s
 
     def waiting(self, lane: Priority) -> tuple[int, int]:
         """Entries and tokens of a lane that wait in the queue."""
@@ -129,8 +137,7 @@ class Worker:
             if refusal is None:
                 for entry in entries:
                     self._queue.append(entry)
-                self._work.notify()
-                self._call_preparer()
+                self._call_others()
         if refusal is not None:
             self._runner.fail(entries, refusal)
 
@@ -146,29 +153,32 @@ class Worker:
         with self._lock:
             self._queue.promote(entry)
 
-    # the device thread
+    # the device threads
 
-    def _start_device(self) -> None:
-        self._device = threading.Thread(target=self._device_loop, name="tureen-device", daemon=True)
-        self._device.start()
+    def _start_device(self, stream: int) -> None:
+        thread = threading.Thread(
+            target=self._device_loop, args=(stream,), name=f"tureen-device-{stream}", daemon=True
+        )
+        self._devices[stream] = thread
+        thread.start()
 
-    def _device_loop(self) -> None:
+    def _device_loop(self, stream: int) -> None:
         try:
-            while self._step():
+            while self._step(stream):
                 pass
         except BaseException as error:  # whatever ends the thread, its entries must still resolve
-            self._died(error)
+            self._died(stream, error)
 
-    def _step(self) -> bool:
+    def _step(self, stream: int) -> bool:
         """One batch, or one probe of a device in trouble; False at the end."""
         with self._lock:
-            self._held = []
+            self._held[stream] = []
             prepared = self._wait()
             if self._stopping:
                 return False
             if prepared is not None:
-                self._held = prepared.entries
-                self._call_preparer()
+                self._held[stream] = prepared.entries
+                self._call_others()
         if prepared is None:
             trouble = self._runner.probe(self._probe)
             self._judge(trouble, _PROBE_AGAIN_S)
@@ -225,7 +235,7 @@ class Worker:
     def _judge(self, trouble: str | None, probe_in_s: float = 0.0) -> None:
         """After a batch or a probe: fit, or in trouble until a probe comes through."""
         with self._lock:
-            if self._stopping:
+            if self._stopping or (trouble is None and self._refusal() is not None):
                 return
             self._trouble = trouble
             if trouble is None:
@@ -233,7 +243,7 @@ class Worker:
             else:
                 self._probe_at_ns = time.monotonic_ns() + int(probe_in_s * 1e9)
 
-    def _died(self, error: BaseException) -> None:
+    def _died(self, stream: int, error: BaseException) -> None:
         """What a device thread does last: decides over its entries, and starts its successor."""
         log.error("the device thread died", exc_info=error)
         self._metrics.restarted()
@@ -241,18 +251,18 @@ class Worker:
         with self._lock:
             self._deaths += 1
             refusal = self._refusal()
-            killers = [entry for entry in self._held if entry.retried]
-            for entry in self._held:
+            killers = [entry for entry in self._held[stream] if entry.retried]
+            for entry in self._held[stream]:
                 if not entry.retried:
                     entry.retried = True
                     self._suspects.append(entry)
-            self._held = []
+            self._held[stream] = []
             self._judge(reason)
         self._runner.fail(killers, BackendFailure(f"{reason} while it ran this; others go on."))
         if refusal is not None:
             self._give_up(refusal)
         else:
-            self._start_device()
+            self._start_device(stream)
 
     def _shrink(self, max_batch_tokens: int) -> int:
         with self._lock:
@@ -262,9 +272,12 @@ class Worker:
     # the preparing thread
 
     def _may_prepare(self) -> bool:
-        return bool(self._held) and self._prepared is None and self._queue.saturated
+        return all(self._held) and self._prepared is None and self._queue.saturated
 
-    def _call_preparer(self) -> None:
+    def _call_others(self) -> None:
+        """Something waits, or nothing more does: whoever can do with that is woken."""
+        if len(self._queue) or self._suspects:
+            self._work.notify()
         if self._may_prepare():
             self._room.notify()
 
@@ -294,10 +307,10 @@ class Worker:
             )
         return None
 
-    def _give_up(self, error: TureenError) -> None:
-        """Fails everything there is."""
+    def _give_up(self, error: TureenError, held: Sequence[Entry] = ()) -> None:
+        """Fails everything that waits, and what is `held` by a device that is not waited for."""
         with self._lock:
-            entries = [*self._held, *self._suspects, *self._queue.drain()]
+            entries = [*held, *self._suspects, *self._queue.drain()]
             if self._prepared is not None:
                 entries += self._prepared.entries + self._prepared.expired
             self._suspects, self._prepared = [], None
