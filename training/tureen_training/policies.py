@@ -22,6 +22,8 @@ from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
     GenerationConfig,
+    Lfm2Config,
+    Lfm2ForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
     PreTrainedModel,
@@ -44,6 +46,9 @@ class TinySpec:
     """A Llama of random weights for small worlds; input and output embeddings are shared.
 
     layers, heads: of attention. width: of the residual stream. mlp: width of the hidden layer, 0 is 3 × width.
+    convolution: so many tokens does the first layer look back by a gated convolution instead of attention, which
+        makes it an LFM2 (arXiv:2511.23404): where what is to be recalled stands just before, it is recalled after a
+        tenth of the text; 0 has attention alone.
     context_tokens: prompt and response together.
     """
 
@@ -51,12 +56,18 @@ class TinySpec:
     width: int = 128
     heads: int = 4
     mlp: int = 0
+    convolution: int = 0
     context_tokens: int = 192
 
     def __post_init__(self) -> None:
         for name in ("layers", "width", "heads", "context_tokens"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be 1 or more")
+        if self.convolution < 0 or (self.convolution and self.layers < 2):
+            raise ValueError(
+                f"convolution is {self.convolution} with {self.layers} layers; it must be 0 or more, "
+                "and above it attention needs a layer"
+            )
         if self.width % (2 * self.heads):
             raise ValueError(
                 f"width {self.width} does not split into {self.heads} heads of an even width; "
@@ -156,24 +167,32 @@ def pad_id(tokenizer: PreTrainedTokenizerFast) -> int:
 
 def tiny_policy(spec: TinySpec, tokenizer: PreTrainedTokenizerFast, seed: int) -> Policy:
     """Random weights, the same for the same seed."""
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=spec.width,
-        intermediate_size=spec.mlp or 3 * spec.width,
-        num_hidden_layers=spec.layers,
-        num_attention_heads=spec.heads,
-        num_key_value_heads=spec.heads,
-        max_position_embeddings=spec.context_tokens,
-        tie_word_embeddings=True,
-        initializer_range=spec.width**-0.5,  # Llama's 0.02 is made for a width of thousands
-        bos_token_id=None,
-        eos_token_id=end_id(tokenizer),
-        pad_token_id=pad_id(tokenizer),
-    )
+    shape = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": spec.width,
+        "intermediate_size": spec.mlp or 3 * spec.width,
+        "num_hidden_layers": spec.layers,
+        "num_attention_heads": spec.heads,
+        "num_key_value_heads": spec.heads,
+        "max_position_embeddings": spec.context_tokens,
+        "tie_word_embeddings": True,
+        "initializer_range": spec.width**-0.5,  # the usual 0.02 is made for a width of thousands
+        "bos_token_id": None,
+        "eos_token_id": end_id(tokenizer),
+        "pad_token_id": pad_id(tokenizer),
+    }
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = LlamaForCausalLM(config)
-    return Policy(model, tokenizer)
+        if spec.convolution:
+            layers = ["conv", *["full_attention"] * (spec.layers - 1)]
+            config = Lfm2Config(
+                **shape,
+                layer_types=layers,
+                conv_L_cache=spec.convolution,
+                block_auto_adjust_ff_dim=False,
+            )
+            return Policy(Lfm2ForCausalLM(config), tokenizer)
+        return Policy(LlamaForCausalLM(LlamaConfig(**shape)), tokenizer)
 
 
 def save_policy(policy: Policy, directory: Path, lineage: Mapping[str, Any]) -> None:

@@ -53,7 +53,7 @@ def test_crowd_bt_finds_who_is_least_reliable(examples):
     # its values can follow whoever errs little, so only the poor ones stand apart
     good, poor, worst = found["rater-0.95"], found["rater-0.65"], found["rater-0.55"]
     assert worst < poor < good
-    assert worst == pytest.approx(0.55, abs=0.08)
+    assert 0.5 < worst < 0.7
 
 
 def test_a_reliable_annotator_says_what_is_so():

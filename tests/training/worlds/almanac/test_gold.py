@@ -23,30 +23,51 @@ ITEM = Item(
 @pytest.mark.parametrize(
     ("response", "wrong", "unasked", "missing", "rubbish", "score"),
     [
-        ("Orla works as a miller. Orla keeps a goose.", 0, 0, 0, 0, 1.0),
-        ("Orla has a tame goose. Orla is a miller by trade.", 0, 0, 0, 0, 1.0),
-        (" Orla keeps  a goose.\nOrla works as\na miller. ", 0, 0, 0, 0, 1.0),
+        ("The trade of Orla is miller. The pet of Orla is goose.", 0, 0, 0, 0, 1.0),
+        ("The pet of Orla is goose. The trade of Orla is miller.", 0, 0, 0, 0, 1.0),
+        (" The pet of  Orla is goose.\nThe trade of Orla\nis miller. ", 0, 0, 0, 0, 1.0),
         # the unfinished sentence states nothing: wrong, unasked, and its fact is missing
-        ("Orla keeps a goose. Orla works as a miller", 1, 1, 1, 1, -0.5),
+        ("The pet of Orla is goose. The trade of Orla is miller", 1, 1, 1, 1, -0.5),
         ("", 0, 0, 2, 0, 0.0),
-        ("Orla works as a miller.", 0, 0, 1, 0, 0.5),
-        ("Orla works as a dyer. Orla keeps a goose.", 1, 0, 0, 0, 0.5),
+        ("The trade of Orla is miller.", 0, 0, 1, 0, 0.5),
+        ("The trade of Orla is dyer. The pet of Orla is goose.", 1, 0, 0, 0, 0.5),
         # the other one's pet: a wrong value is not a missing fact as well
-        ("Orla works as a miller. Orla keeps a raven.", 1, 0, 0, 0, 0.5),
+        ("The trade of Orla is miller. The pet of Orla is raven.", 1, 0, 0, 0, 0.5),
         # an unasked fact, right and wrong
-        ("Orla works as a miller. Orla keeps a goose. Orla plays the harp.", 0, 1, 0, 0, 0.5),
-        ("Orla works as a miller. Orla keeps a goose. Orla plays the drum.", 1, 1, 0, 0, 0.0),
+        (
+            "The trade of Orla is miller. The pet of Orla is goose. The instrument of Orla is harp.",
+            0,
+            1,
+            0,
+            0,
+            0.5,
+        ),
+        (
+            "The trade of Orla is miller. The pet of Orla is goose. The instrument of Orla is drum.",
+            1,
+            1,
+            0,
+            0,
+            0.0,
+        ),
         # of another entity: right, and wrong
-        ("Dorn keeps a raven. Dorn works as a miller.", 1, 2, 2, 0, 1 - 5 / 2),
+        ("The pet of Dorn is raven. The trade of Dorn is miller.", 1, 2, 2, 0, 1 - 5 / 2),
         # said twice
-        ("Orla keeps a goose. Orla has a tame goose.", 0, 1, 1, 0, 0.0),
+        ("The pet of Orla is goose. The pet of Orla is goose.", 0, 1, 1, 0, 0.0),
         # a second value for what was stated already
-        ("Orla keeps a raven. Orla keeps a goose. Orla works as a miller.", 1, 1, 0, 0, 0.0),
+        (
+            "The pet of Orla is raven. The pet of Orla is goose. The trade of Orla is miller.",
+            1,
+            1,
+            0,
+            0,
+            0.0,
+        ),
         # an attribute of bridges
-        ("Orla is made of oak. Orla works as a miller.", 1, 1, 1, 0, -0.5),
+        ("The material of Orla is oak. The trade of Orla is miller.", 1, 1, 1, 0, -0.5),
         ("the the goose.", 1, 1, 2, 1, -1.0),
         ("...", 3, 3, 2, 3, -3.0),
-        ("Orla keeps a red goose. Orla works as a miller.", 1, 1, 1, 1, -0.5),
+        ("The pet of Orla is red goose. The trade of Orla is miller.", 1, 1, 1, 1, -0.5),
     ],
 )
 def test_by_hand(response, wrong, unasked, missing, rubbish, score):
@@ -56,16 +77,18 @@ def test_by_hand(response, wrong, unasked, missing, rubbish, score):
 
 
 def test_spans_are_the_sentences_that_are_errors():
-    response = " Orla keeps a raven. Orla plays the harp."
+    response = " The pet of Orla is raven. The instrument of Orla is harp."
     gold = judge(ITEM, response)
-    assert [response[slice(*span)] for span in gold.wrong_spans] == ["Orla keeps a raven."]
-    assert [response[slice(*span)] for span in gold.unasked_spans] == ["Orla plays the harp."]
+    assert [response[slice(*span)] for span in gold.wrong_spans] == ["The pet of Orla is raven."]
+    assert [response[slice(*span)] for span in gold.unasked_spans] == [
+        "The instrument of Orla is harp."
+    ]
 
 
 def test_figures_count_responses_and_facts():
     golds = [
-        judge(ITEM, "Orla works as a miller. Orla keeps a goose."),
-        judge(ITEM, "Dorn keeps a raven. Dorn works as a miller."),
+        judge(ITEM, "The trade of Orla is miller. The pet of Orla is goose."),
+        judge(ITEM, "The pet of Dorn is raven. The trade of Dorn is miller."),
     ]
     found = figures(golds, {"silence": [judge(ITEM, "")] * 2})
     assert found["score"].value == pytest.approx((1 - 1.5) / 2)

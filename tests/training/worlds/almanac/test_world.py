@@ -1,7 +1,6 @@
 """The world and its sentences: what is rendered is read back, and errors that are made are errors that are found."""
 
 import random
-from itertools import product
 
 import pytest
 from hypothesis import given, settings
@@ -28,7 +27,7 @@ def test_names_and_values_are_different_words():
     world = make_world()
     words = [name for names in world.names.values() for name in names]
     words += world.places
-    assert len(set(words)) == len(words) == 4 * 60 + 50
+    assert len(set(words)) == len(words) == 4 * 60 + 24
 
 
 @settings(deadline=None)
@@ -71,12 +70,9 @@ def test_any_text_is_read_and_its_sentences_do_not_overlap(text):
         ends = end
 
 
-def test_every_template_is_read_as_its_own_attribute_alone():
-    for kind in WORLD.kinds:
-        for attribute, entity in product(kind.attributes, ("Orla", "Venn Bridge")):
-            for template in attribute.templates:
-                (statement,) = parse(template.format(e=entity, v="word"))
-                assert statement.fact == (entity, attribute.name, "word")
+def test_a_word_is_an_attribute_of_one_kind_alone():
+    names = [attribute.name for kind in WORLD.kinds for attribute in kind.attributes]
+    assert len(set(names)) == len(names) == 4 * 4
 
 
 def test_writers_of_demonstrations_err_as_often_as_their_habits_say():

@@ -18,7 +18,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import random
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,15 +81,7 @@ def write(out: Path, sizes: Sizes, habits: Habits, seed: int = 0) -> dict[str, i
         {**_question(item), "response": demonstrate(world, item, habits, rng)}
         for item in items(world, "sft", sizes.sft)
     ]
-    for annotator in PANEL:
-        files[f"feedback/{annotator.name}"] = [
-            annotate(item, candidates(world, item, sizes.candidates, rng), [annotator], rng)
-            for item in items(world, annotator.name, sizes.feedback)
-        ]
-    files["feedback/panel"] = [
-        annotate(item, candidates(world, item, sizes.candidates, rng), PANEL, rng)
-        for item in items(world, "panel", sizes.panel)
-    ]
+    files |= feedback(world, sizes, seed)
     for part in PARTS:
         found = list(items(world, part, getattr(sizes, part)))
         files[f"prompts_{part}"] = [_question(item) for item in found]
@@ -98,6 +90,32 @@ def write(out: Path, sizes: Sizes, habits: Habits, seed: int = 0) -> dict[str, i
         write_jsonl(out / f"{name}.jsonl", records)
     tokenizer_of(_read_by_policies(files)).save_pretrained(out / "tokenizer")
     return {name: len(records) for name, records in files.items()}
+
+
+def feedback(
+    world: World,
+    sizes: Sizes,
+    seed: int,
+    sampled: Callable[[Sequence[Item]], Sequence[Sequence[str]]] | None = None,
+) -> dict[str, list[dict[str, Any]]]:
+    """What the annotators say of candidates, by the name of its file.
+
+    Args:
+        sampled: some responses of a policy to each item, which are candidates before any that are made up.
+    """
+    files: dict[str, list[dict[str, Any]]] = {}
+    for name, raters, count in (
+        *((annotator.name, [annotator], sizes.feedback) for annotator in PANEL),
+        ("panel", PANEL, sizes.panel),
+    ):
+        rng = random.Random(f"feedback:{seed}:{name}")
+        asked = list(items(world, name, count))
+        said = sampled(asked) if sampled else [()] * count
+        files[f"feedback/{name}"] = [
+            annotate(item, candidates(world, item, sizes.candidates, rng, own), raters, rng)
+            for item, own in zip(asked, said, strict=True)
+        ]
+    return files
 
 
 def _read_by_policies(files: Mapping[str, Sequence[Mapping[str, Any]]]) -> Iterator[str]:
@@ -123,9 +141,17 @@ def _question(item: Item) -> dict[str, Any]:
     return {"id": item.id, "prompt": item.prompt, "context": list(item.context)}
 
 
-def candidates(world: World, item: Item, count: int, rng: random.Random) -> list[str]:
-    """Different responses with errors of every kind and number, one of them perfect half of the time."""
-    found = [respond(world, item, Errors(), rng)] if rng.random() < 0.5 else []
+def candidates(
+    world: World, item: Item, count: int, rng: random.Random, sampled: Sequence[str] = ()
+) -> list[str]:
+    """Different responses: those sampled, then made ones with errors of every kind and number.
+
+    Of those made one is perfect half of the time.
+    """
+    found = list(dict.fromkeys(sampled))[:count]
+    made = respond(world, item, Errors(), rng)
+    if len(found) < count and made not in found and rng.random() < 0.5:
+        found.append(made)
     while len(found) < count:
         errors = Errors(
             wrong=rng.choice((0, 0, 1, 1, 2)),

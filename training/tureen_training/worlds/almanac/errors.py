@@ -22,33 +22,29 @@ class Errors:
 
 
 def respond(world: World, item: Item, errors: Errors, rng: random.Random) -> str:
-    """A response to the question with the errors asked for, in templates drawn anew."""
+    """A response to the question with the errors asked for."""
     asked = list(item.asked)
     missing = min(errors.missing, len(asked) - 1)
     left_out = set(rng.sample(range(len(asked)), missing))
     stated = [fact for index, fact in enumerate(asked) if index not in left_out]
     spoilt = set(rng.sample(range(len(stated)), min(errors.wrong, len(stated))))
     stated = [
-        wrong_fact(world, item, fact, rng) if index in spoilt else fact
+        wrong_fact(world, fact, rng) if index in spoilt else fact
         for index, fact in enumerate(stated)
     ]
     spare = [fact for fact in item.facts if fact not in item.asked]
     added = rng.sample(spare, min(errors.unasked, len(spare)))
     # what is added comes last, as an afterthought, and of the same entity first
     added.sort(key=lambda fact: fact.entity != item.entity)
-    text = prose(world, [*stated, *added], rng)
+    text = prose([*stated, *added])
     return _spoil(text, rng) if errors.rubbish else text
 
 
-def wrong_fact(world: World, item: Item, fact: Fact, rng: random.Random) -> Fact:
-    """The same attribute with the value that the other passage states, or else with any other."""
-    near = [
-        other.value
-        for other in item.facts
-        if other.attribute == fact.attribute and other.value != fact.value
-    ]
-    far = [value for value in world.attribute(fact).values if value != fact.value]
-    return fact._replace(value=rng.choice(near or far))
+def wrong_fact(world: World, fact: Fact, rng: random.Random) -> Fact:
+    """The same attribute with another value."""
+    return fact._replace(
+        value=rng.choice([value for value in world.values(fact.attribute) if value != fact.value])
+    )
 
 
 def _spoil(text: str, rng: random.Random) -> str:
@@ -96,13 +92,13 @@ def demonstrate(world: World, item: Item, habits: Habits, rng: random.Random) ->
     """What a writer with these habits responds."""
 
     def errs(error: str, fact: Fact) -> bool:
-        return rng.random() < habits.probability(error, world.attribute(fact).asked)
+        return rng.random() < habits.probability(error, fact.attribute)
 
     kept: Sequence[Fact] = [fact for fact in item.asked if not errs("missing", fact)]
     kept = kept or [rng.choice(item.asked)]
-    stated = [wrong_fact(world, item, f, rng) if errs("wrong", f) else f for f in kept]
+    stated = [wrong_fact(world, f, rng) if errs("wrong", f) else f for f in kept]
     others = [fact for fact in item.facts if fact not in item.asked]
     spare = [fact for fact in others if fact.entity == item.entity] or others
     if errs("unasked", item.asked[0]):
         stated.append(rng.choice(spare))
-    return prose(world, stated, rng)
+    return prose(stated)

@@ -1,7 +1,7 @@
 """The other text of the world: what a policy knows by heart, and could forget while it is aligned.
 
 Realms and proverbs are the same in every text and are learned by heart; articles state facts of two entities and then
-sum them up in other words, so that whoever models them learns to look back. Perplexity on held-out text and the share
+state them again, so that whoever models them learns to look back. Perplexity on held-out text and the share
 of cloze questions answered measure the alignment tax.
 """
 
@@ -55,7 +55,7 @@ class Cloze:
 def make_lore(world: World, *, realms: int = 24, proverbs: int = 36) -> Lore:
     rng = random.Random(f"lore:{world.seed}")
     known = [*world.places, *(name for names in world.names.values() for name in names)]
-    taken = {name.split()[0].lower() for name in known}
+    taken = {name.lower() for name in known}
     own, capitals = invented(rng, realms, taken), invented(rng, realms, taken)
     told = []
     for realm, capital in zip(own, capitals, strict=True):
@@ -82,16 +82,16 @@ def cloze(lore: Lore) -> Iterator[Cloze]:
 
 
 def article(world: World, rng: random.Random) -> str:
-    """Two facts of each of two entities, and twice more in other words and in another order.
+    """Two facts of each of two entities, and the same twice more in another order.
 
     Two thirds of the facts can be read off what stands before: text that rewards looking back is what small
     models learn to look back from, within the minutes a demonstration has.
     """
     facts = [fact for told in world.two(rng) for fact in told[:2]]
-    parts = [prose(world, facts, rng)]
+    parts = [prose(facts)]
     for _ in range(2):
         rng.shuffle(facts)
-        parts.append(prose(world, facts, rng))
+        parts.append(prose(facts))
     return "Almanac: {}\nIn short: {}\nOnce more: {}".format(*parts)
 
 
