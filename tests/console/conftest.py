@@ -15,9 +15,10 @@ from debian_package import run
 from doors import OpenDoors, open_doors
 
 pytest.importorskip("playwright", reason="drives the browser")
-from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
 INSTALL_S = 600
+PATIENCE_MS = 60_000  # of a machine that does much else; what is waited for comes at once elsewhere
 FLAGS = (
     "--no-sandbox --disable-gpu --disable-background-networking --disable-component-update "
     "--disable-sync --no-first-run"
@@ -44,6 +45,9 @@ def chromium() -> str:
     path = shutil.which("chromium")
     assert path is not None
     return path
+
+
+expect.set_options(timeout=PATIENCE_MS)
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +99,7 @@ def open_page(browser: Browser, doors: OpenDoors, seen: Seen) -> Iterator[Open]:
         contexts.append(context)
         context.grant_permissions(["clipboard-read", "clipboard-write"], origin=at.url)
         page = context.new_page()
-        page.set_default_timeout(10_000)
+        page.set_default_timeout(PATIENCE_MS)
         page.on("request", lambda request: seen.addresses.append(request.url))
         page.on("pageerror", lambda error: seen.complaints.append(str(error)))
         page.on("console", note)

@@ -7,6 +7,7 @@ from typing import Literal
 
 import httpx2
 import pytest
+from console.accessibility import violations
 from console.conftest import Open
 from console.test_console import score
 from doors import OpenDoors
@@ -50,6 +51,17 @@ def test_text_can_be_read_in_both_schemes(open_page: Open):
         measured = page.evaluate(CONTRAST, TEXTS)
         assert len(measured) > 60
         assert [one for one in measured if one[0] < 4.5] == []
+
+
+def test_axe_finds_nothing(open_page: Open):
+    """A result is shown, and all that can be opened is open; and it would find a missing label."""
+    page = open_page(color_scheme="dark", viewport={"width": 390, "height": 800})
+    page.locator("#options summary").click()
+    score(page)
+    assert violations(page) == []
+    page.evaluate("document.querySelector('label[for=prompt]').remove()")
+    [found] = violations(page, "#request")
+    assert found.startswith("label (critical)")
 
 
 def test_nothing_sticks_out_sideways(open_page: Open):

@@ -1,15 +1,20 @@
-"""Soups in the console, against answers made of the contract; with the admin key of the page alone."""
+"""Soups in the console, against answers made of the contract and a real server; the key is the page's alone."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from typing import Any
 
+import pico
 import pytest
+from console.accessibility import violations
 from console.conftest import Open, Seen
 from playwright.sync_api import Page, Route, expect
+from server_process import Server, serving
 
 from tureen.contracts import ShadowReport, SoupAction, SoupEvent, SoupInfo, SoupList, SoupState
+from tureen.model.soup import make_soup
 
 pytestmark = pytest.mark.slow
 
@@ -122,6 +127,56 @@ def test_a_wrong_key_lists_nothing(page: Page, administration: Administration, s
     expect(page.locator("#soups-error")).to_contain_text(REFUSAL["message"])
     assert page.locator("#soups .card").count() == 0
     assert [one for one in seen.complaints if "401" not in one] == []
+    seen.complaints.clear()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A process that serves a soup of two; it outlives the pages that ask it."""
+    folder = tmp_path_factory.mktemp("soups")
+    make_soup(pico.bert_members(folder, n=2), None, folder / "soup", "uniform")
+    flags = ("--backend", "torch", "--state-dir", str(folder / "state"))
+    env = {"TUREEN_ADMIN_KEY": KEY.split()[1]}
+    with serving(str(folder / "soup"), *flags, env=env) as running:
+        yield running
+
+
+def administered(open_page: Open, server: Server) -> Page:
+    page = open_page(at=server)
+    expect(page.locator("#new-soup")).to_be_hidden()
+    page.get_by_label("Admin key").fill(KEY.split()[1])
+    page.get_by_label("Admin key").press("Enter")
+    return page
+
+
+def test_a_soup_is_formed_and_activated_on_a_real_server(open_page: Open, server: Server):
+    """From coefficients in the form to the soup that answers, and back."""
+    page = administered(open_page, server)
+    form = page.locator("#new-soup")
+    expect(form.get_by_label("member-0")).to_have_value("0.5")
+    form.get_by_label("member-0").fill("0.9")
+    expect(page.locator("#new-soup-sum")).to_contain_text("1.4; they must add up to 1.")
+    form.get_by_label("member-1").fill("0.1")
+    expect(page.locator("#new-soup-sum")).to_have_text("The coefficients add up to 1.")
+    form.get_by_label("member-1").press("Enter")
+    made = card(page, "weighted:2")
+    expect(made.locator(".rank")).to_have_text("ready")
+    expect(made.locator(".coefficients li")).to_have_text(["member-00.900", "member-10.100"])
+    assert violations(page, "#soups") == []
+    made.get_by_role("button", name="Activate").click()
+    expect(made.locator(".rank")).to_have_text("active")
+    expect(page.locator("#models .card")).to_contain_text("weighted:2")
+    expect(page.locator("#soups .history li").first).to_contain_text("activate")
+    made.get_by_role("button", name="Roll back").click()
+    expect(card(page, "uniform:2").locator(".rank")).to_have_text("active")
+
+
+def test_coefficients_that_the_server_refuses(open_page: Open, server: Server, seen: Seen):
+    page = administered(open_page, server)
+    page.locator("#new-soup").get_by_label("member-0").fill("0.7")
+    page.get_by_role("button", name="Form it").click()
+    expect(page.locator("#soups-error")).to_contain_text("1.2")
+    assert [one for one in seen.complaints if "422" not in one] == []
     seen.complaints.clear()
 
 

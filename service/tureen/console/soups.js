@@ -6,6 +6,8 @@ import { coefficients } from "./models.js";
 import { showError } from "./result.js";
 
 const USABLE = ["ready", "stored", "shadow"];
+const AGAIN_MS = 1000;
+let shown = ""; // the answer on the page, so that only another one is drawn: focus stays where it is
 
 /** Shows the section where this server has soups to administer; `changed` runs after each change. */
 export async function prepareSoups(changed) {
@@ -15,6 +17,14 @@ export async function prepareSoups(changed) {
   byId("admin").addEventListener("submit", (event) => {
     event.preventDefault();
     list();
+  });
+  byId("new-soup").addEventListener("input", showSum);
+  byId("new-soup").addEventListener("submit", async (event) => {
+    event.preventDefault();
+    const made = await attempt("v1/soups", "POST", { coefficients: Object.fromEntries(entered()) });
+    if (!made) return;
+    await list();
+    byId("soups-notice").textContent = `${shortFingerprint(made.fingerprint)} is ${made.state}.`;
   });
   byId("soups").querySelector(".list").addEventListener("click", async (event) => {
     const { action, fingerprint } = event.target.dataset;
@@ -27,11 +37,11 @@ export async function prepareSoups(changed) {
   });
 }
 
-async function attempt(path, method) {
+async function attempt(path, method, body) {
   byId("soups-error").replaceChildren();
   byId("soups-notice").textContent = "";
   try {
-    return await call(path, { key: byId("admin-key").value.trim(), method });
+    return await call(path, { key: byId("admin-key").value.trim(), method, body });
   } catch (error) {
     showError(byId("soups-error"), error.info ?? { message: String(error) });
     return null;
@@ -39,13 +49,54 @@ async function attempt(path, method) {
 }
 
 async function list() {
-  const place = byId("soups").querySelector(".list");
   const answer = await attempt("v1/soups", "GET");
+  draw(answer);
+  if (answer) byId("soups-notice").textContent = `${answer.soups.length} soups of ${answer.model}.`;
+}
+
+function draw(answer) {
+  if (JSON.stringify(answer) === shown) return;
+  shown = JSON.stringify(answer);
+  const place = byId("soups").querySelector(".list");
   place.replaceChildren();
+  byId("new-soup").hidden = true;
   if (!answer) return;
-  byId("soups-notice").textContent = `${answer.soups.length} soups of ${answer.model}.`;
+  offerIngredients(answer);
+  if (answer.soups.some((one) => one.state === "forming")) setTimeout(follow, AGAIN_MS);
   place.append(...answer.soups.map((one) => soup(one, answer)));
   place.append(make("h3", {}, "History"), make("ol", { class: "history", reversed: "" }, ...[...answer.history].reverse().map(event)));
+}
+
+/** Looks again while a soup is being formed, and says when it is no more. */
+async function follow() {
+  const key = byId("admin-key").value.trim();
+  const answer = await call("v1/soups", { key }).catch(() => null);
+  if (!answer) return; // whoever asks for the list again is told why
+  const wait = shown === JSON.stringify(answer);
+  draw(answer);
+  if (wait) setTimeout(follow, AGAIN_MS);
+  else byId("soups-notice").textContent = answer.soups.map((one) => `${one.soup} ${one.state}`).join(", ");
+}
+
+/** Inputs for the ingredients, filled as in the active soup; those that are there keep what they hold. */
+function offerIngredients({ soups, active }) {
+  const names = [...new Set(soups.flatMap((one) => Object.keys(one.coefficients)))];
+  const now = soups.find((one) => one.fingerprint === active)?.coefficients ?? {};
+  const place = byId("new-soup").querySelector(".grid");
+  const before = [...place.querySelectorAll("input")].map((one) => one.name);
+  if (JSON.stringify(before) !== JSON.stringify(names)) {
+    const input = (name) => make("input", { name, type: "number", min: 0, max: 1, step: "any", value: now[name] ?? 0 });
+    place.replaceChildren(...names.map((name) => make("label", {}, name, input(name))));
+  }
+  byId("new-soup").hidden = names.length === 0;
+  showSum();
+}
+
+const entered = () => [...byId("new-soup").querySelectorAll("input")].map((one) => [one.name, Number(one.value)]);
+
+function showSum() {
+  const sum = entered().reduce((total, [, weight]) => total + weight, 0);
+  byId("new-soup-sum").textContent = `The coefficients add up to ${Number(sum.toFixed(6))}${Math.abs(sum - 1) < 1e-6 ? "." : "; they must add up to 1."}`;
 }
 
 function soup(one, { active, previous }) {
