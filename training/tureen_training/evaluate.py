@@ -51,7 +51,8 @@ def main(config: Config) -> dict[str, Figure]:
                 print(f"note: {name} is left out: {error}", file=sys.stderr)  # noqa: T201
                 continue
             judged = " · ".join(f"{j['name']} {j['fingerprint']}" for j in job.facts["judged"])
-            print_table(f"{name}, {config.split} · {judged}", figures, job.notes)
+            later = [note for note in job.notes if note not in job.said]
+            print_table(f"{name}, {config.split} · {judged}", figures, later)
             if out is not None:
                 _write(out, job, figures)
             found |= {f"{name}/{key}" if several else key: one for key, one in figures.items()}

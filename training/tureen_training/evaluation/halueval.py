@@ -6,7 +6,8 @@ general    answers to instructions, of which 18 % hold something made up ("yes")
            whatever the share of "yes": plain accuracy would reward saying "no" to everything.
 qa         questions on a passage: the right answer has a higher value than an invented one.
 
-The value is that of the head `factuality`, or the reward where a model has no such head.
+The value is that of the head `factuality`, or the reward where a model has no such head. What a policy says when it is
+asked, stands in `halueval_policy`.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from sklearn.metrics import roc_curve
 from tureen_training import metrics
 from tureen_training.data.halueval import read_general, read_qa
 from tureen_training.data.records import Comparison, Example, Split
+from tureen_training.evaluation import halueval_policy
 from tureen_training.evaluation.comparisons import (
     Read,
     Score,
@@ -33,6 +35,7 @@ from tureen_training.evaluation.files import find
 from tureen_training.evaluation.job import Job
 from tureen_training.evaluation.reward_suites import scored
 from tureen_training.evaluation.scorers import Model
+from tureen_training.evaluation.subjects import Subject
 from tureen_training.metrics import Figure
 
 COMPARISON = Comparison.TRUTH
@@ -45,14 +48,27 @@ CHOOSING = Split.VALIDATION
 
 def evaluate(job: Job) -> dict[str, Figure]:
     skipped: Counter[str] = Counter()
-    return scored(
-        job,
-        parts(job.data, job.split, skipped),
-        report,
-        skipped=skipped,
-        corpus=CORPUS,
-        kind=COMPARISON,
-    )
+    figures: dict[str, Figure] = {}
+    if job.has(Subject.POLICY):
+        figures |= halueval_policy.evaluate(job, reported(parts(job.data, job.split, skipped)))
+    if job.has(Subject.REWARD):
+        figures |= scored(
+            job,
+            parts(job.data, job.split, skipped),
+            report,
+            skipped=skipped,
+            corpus=CORPUS,
+            kind=COMPARISON,
+        )
+    return figures
+
+
+def reported(parts: Mapping[str, list[Example]]) -> dict[str, list[Example]]:
+    """Without what a threshold of the reward is chosen on: a policy has none, and both speak of the same answers."""
+    return {
+        name: [e for e in own if name != "general" or e.split != CHOOSING]
+        for name, own in parts.items()
+    }
 
 
 def parts(data: Path, split: Split | None, skipped: Counter[str]) -> dict[str, list[Example]]:
@@ -92,8 +108,8 @@ def _general(read: Sequence[Read], score: Score) -> dict[str, Figure]:
     if len(set(known[:, 1])) < 2 or len({row[0, 1] for row in groups}) < 2:
         return {}
     threshold = best_threshold(known)
-    groups = [row - (threshold, 0) for row in groups]
-    rows = np.concatenate(groups)
+    decisions = [row - (threshold, 0) for row in groups]
+    rows = np.concatenate(decisions)
     lengths = np.array([len(example.responses[0]) for example, _ in others], np.float64)
     longer = metrics.auroc(np.stack([lengths, rows[:, 1]], axis=1))
     decided = {"balanced_accuracy": metrics.balanced_accuracy, "f1_yes": metrics.f1_error}
@@ -105,7 +121,7 @@ def _general(read: Sequence[Read], score: Score) -> dict[str, Figure]:
         ),
         **{
             f"general_{name}": metrics.bootstrap(
-                groups, measure, baselines=metrics.all_one_class(rows, measure)
+                decisions, measure, baselines=metrics.all_one_class(rows, measure)
             )
             for name, measure in decided.items()
         },

@@ -29,7 +29,8 @@ Figures = Mapping[str, Figure]
 class Job:
     """suite: its name. data: a local directory. split: None is all of it. out: the suite's own directory, if any.
 
-    notes: what a reader of the figures has to know. facts: what report.json says beside the figures.
+    notes: what a reader of the figures has to know; said: those that were printed at once. facts: what report.json
+    says beside the figures.
     """
 
     suite: str
@@ -39,12 +40,14 @@ class Job:
     out: Path | None
     subjects: Subjects
     notes: list[str] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
 
     def note(self, text: str) -> None:
         """Says it at once, before minutes of work, and in the report."""
         print(f"note: {text}", file=sys.stderr)  # noqa: T201
         self.notes.append(text)
+        self.said.append(text)
 
     def has(self, subject: Subject) -> bool:
         return subject in self.subjects.given
