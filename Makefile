@@ -6,7 +6,7 @@ READY  := $(VENV)/.ready
 EXTRAS := server,torch,onnx,export,training,offline
 
 .DEFAULT_GOAL := help
-.PHONY: serve test demo bench check proto format install help clean
+.PHONY: serve test demo bench bench-peers check proto format install help clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -31,7 +31,9 @@ demo: $(READY) ## the whole loop, SFT to PPO against a server, in runs/demo (ARG
 	  $(BIN)/tureen-train demo loop --out runs/demo $(ARGS)
 
 bench: $(READY) ## the serving benchmark with its controls; the last line is JSON (ARGS='--quick')
-	$(BIN)/python tests/bench/serving.py $(ARGS)
+	@PYTHONPATH=tests $(BIN)/python -m bench.serving $(ARGS)
+
+bench-peers: $(VENV)-infinity/.ready ## infinity-emb in .venv-infinity, for `make bench` to compare with
 
 check: $(READY) $(VENV)-proto/.ready ## ruff, pyright, import-linter, generated protobuf up to date
 	$(BIN)/ruff check .
@@ -51,13 +53,20 @@ format: $(READY) ## format the code
 	$(BIN)/ruff format .
 
 clean: ## remove the environments and build products
-	rm -rf $(VENV) $(VENV)-proto build dist
+	rm -rf $(VENV) $(VENV)-proto $(VENV)-infinity build dist
 
 # The oldest supported generator: its output runs with every later grpcio and protobuf. It lives in an
 # environment of its own because it needs an older protobuf than the server runs.
 $(VENV)-proto/.ready:
 	$(PYTHON) -m venv $(VENV)-proto
 	$(VENV)-proto/bin/python -m pip install --quiet 'grpcio-tools==1.66.2' 'setuptools<81'
+	touch $@
+
+# Peers of the benchmark pin other versions of what we run on.
+$(VENV)-infinity/.ready:
+	$(PYTHON) -m venv $(VENV)-infinity
+	$(VENV)-infinity/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(VENV)-infinity/bin/python -m pip install --quiet 'infinity-emb[torch,server]==0.0.78' 'torch==2.13.0'
 	touch $@
 
 define protoc

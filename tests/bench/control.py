@@ -1,13 +1,18 @@
 """The bare control: FastAPI and transformers, one forward pass a request, no queue and no batches.
 
-Same weights, same windows, same arithmetic as the server; only what Tureen adds is missing.
+Same weights, same windows, same arithmetic as the server; only what Tureen adds is missing. Requests run in
+FastAPI's threads. Forward passes that fight for the cores may be slower than one at a time, so the control is
+measured with a lock, too: nobody shall win for want of one.
 
-    python tests/bench/control.py MODEL PORT
+    python -m bench.control MODEL PORT [--one-at-a-time]
 """
 
 from __future__ import annotations
 
+import contextlib
 import sys
+import threading
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,13 +21,16 @@ from fastapi import FastAPI
 
 from tureen import Sample
 from tureen.engine.loading import load_model
-from tureen.text.batch import collate
+from tureen.engine.stub_backend import STUB
+from tureen.text.batch import Batch, collate
 
 
-def create_app(name: str) -> FastAPI:
+def create_app(name: str, *, one_at_a_time: bool = False) -> FastAPI:
     model = load_model(name, backend="torch")
+    forward = model.backend.forward if name == STUB else _plain(name)
     granularities = {head.granularity for head in model.heads}
     weights = np.array([head.weight / head.calibration.std for head in model.heads])
+    device = threading.Lock() if one_at_a_time else contextlib.nullcontext()
     app = FastAPI()
 
     @app.get("/readyz")
@@ -40,11 +48,35 @@ def create_app(name: str) -> FastAPI:
             ),
             granularities,
         )
-        values = model.backend.forward(collate(encoded.windows, model.pad_id))
+        batch = collate(encoded.windows, model.pad_id)
+        with device:
+            values = forward(batch)
         return {"reward": float(values[:, 0, 0].mean(axis=0) @ weights)}
 
     return app
 
 
+def _plain(name: str) -> Callable[[Batch], np.ndarray]:
+    """The module of transformers, called as it is."""
+    import torch
+
+    from tureen.model import checkpoint
+    from tureen.model.directory import find_model
+
+    module = checkpoint.load(find_model(name)).model
+
+    @torch.inference_mode()
+    def forward(batch: Batch) -> np.ndarray:
+        return module(
+            input_ids=torch.from_numpy(batch.input_ids),
+            attention_mask=torch.from_numpy(batch.attention_mask),
+            token_type_ids=torch.from_numpy(batch.token_type_ids),
+            span_weights=torch.from_numpy(batch.span_weights),
+        ).numpy()
+
+    return forward
+
+
 if __name__ == "__main__":
-    uvicorn.run(create_app(sys.argv[1]), port=int(sys.argv[2]), log_level="error", loop="uvloop")
+    app = create_app(sys.argv[1], one_at_a_time="--one-at-a-time" in sys.argv)
+    uvicorn.run(app, port=int(sys.argv[2]), log_level="error", loop="uvloop")

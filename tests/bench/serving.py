@@ -1,265 +1,128 @@
-"""Throughput of the server against its ceiling and against a bare control, in one run on one machine.
+"""The serving benchmark: this server beside its controls and its limit, in one run on one machine.
 
-    served    a `tureen serve` process, `--concurrency` clients in a closed loop, one sample a request
-    control   FastAPI and transformers, one forward pass a request (`control.py`), the same clients
-    ceiling   the same backend fed perfect batches in a process of its own: sorted by length, packed
-              to the server's limits, already collated; nothing but forward passes is timed
+    make bench                             everything, about twelve minutes on two quiet cores
+    make bench ARGS='--quick'              the same with little of everything: a look, no figures
+    make bench ARGS='--only stub,cost'     some parts
 
-The three take turns, `--rounds` times, on fresh samples each time (no cache can answer), and the
-medians over the rounds are compared. Lengths are those of QA-Feedback (`workload.py`). On a CPU the
-clients share the cores with what they measure; the ceiling has them to itself.
+    throughput   closed loop at full load on each backend; perfect batches (the ceiling); bare FastAPI and
+                 transformers (the control); infinity-emb with the same weights
+    open         Poisson arrivals at shares of capacity; latency from when a request was due
+    doors        unary HTTP, unary gRPC, one gRPC stream, four responses a request
+    members      four members with uncertainty against the soup alone
+    lone         what one request waits beyond its forward pass
+    lanes        interactive requests calm, and beside bulk that saturates
+    stub, cost   the server without a model: against a bare echo; from a thousand samples to a million
+    gpu          matrix products, an 8B-class decoder, shared prefixes (`bench.gpu`); null without CUDA
 
-Prints a card and a table; the last line of stdout is the same as one JSON object.
+What is compared takes turns, `--rounds` times, on samples that were never sent before; a ratio is the median
+over the rounds of the ratio within a round. The load generator runs on the machine it measures.
+
+Prints a card and tables; the last line of stdout is the same as one JSON object.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
-import os
-import platform
-import socket
-import statistics
-import subprocess
-import sys
+import tempfile
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import httpx2
-import psutil
-from rich.console import Console
-from rich.table import Table
-from workload import Workload
+from bench import doors, gpu, latency, overhead, throughput, variants
+from bench.plan import Part, Plan
+from bench.processes import machine
+from bench.ratios import joined
+from bench.report import show
+from bench.workload import Workload, words_of
 
-from tureen.engine.limits import EngineLimits
-from tureen.engine.loading import load_model
-from tureen.engine.queue import Entry, Queue
-from tureen.text.batch import collate
+PARTS: dict[str, Callable[[Plan], Part]] = {
+    "throughput": throughput.measure,
+    "open": latency.measure_open,
+    "doors": doors.measure_doors,
+    "members": doors.measure_members,
+    "lone": latency.measure_lone,
+    "lanes": latency.measure_lanes,
+    "stub": overhead.measure_stub,
+    "cost": overhead.measure_cost,
+    "gpu": gpu.measure,
+}
 
-HERE = Path(__file__).parent
-READY_S = 120
 
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n\n")[0])
-    parser.add_argument("--model", default="grounded-qa")
-    parser.add_argument("--backend", default="auto", help="of server and ceiling")
-    parser.add_argument("--samples", type=int, default=128, help="a round")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--concurrency", type=int, default=32)
-    parser.add_argument("--quick", action="store_true", help="48 samples, 2 rounds")
-    parser.add_argument("--ceiling-seed", type=int, help=argparse.SUPPRESS)
-    args = parser.parse_args()
-    if args.quick:
-        args.samples, args.rounds = 48, 2
-    if args.ceiling_seed is not None:
-        print(json.dumps(ceiling(args)))
-        return
-    report = measure(args)
-    show(report)
+def main(argv: list[str] | None = None) -> None:
+    args = _arguments(argv)
+    started_s = time.perf_counter()
+    with tempfile.TemporaryDirectory(prefix="tureen-bench-") as scratch:
+        plan = _plan(args, Path(scratch))
+        parts = {name: PARTS[name](plan) for name in args.only}
+        card = _card(args, plan, time.perf_counter() - started_s)
+    ratios = joined(part.ratios for part in parts.values())
+    show(card, parts, ratios)
+    report = {
+        "ratios": ratios,
+        "card": card,
+        "parts": {name: {"rows": part.rows, **part.details} for name, part in parts.items()},
+    }
     print(json.dumps(report))
 
 
-def measure(args: argparse.Namespace) -> dict[str, Any]:
-    progress = Console(stderr=True)
-    rates: dict[str, list[float]] = {"served": [], "control": [], "ceiling": []}
-    latencies_ms: dict[str, list[float]] = {"served": [], "control": []}
-    server_port, grpc_port, control_port = free_port(), free_port(), free_port()
-    serve = ["-m", "tureen.cli", "serve", args.model, "--backend", args.backend]
-    serve += ["--http-port", str(server_port), "--grpc-port", str(grpc_port)]
-    with (
-        running(serve, server_port) as server,
-        running([str(HERE / "control.py"), args.model, str(control_port)], control_port),
-    ):
-        info = get_json(f"http://127.0.0.1:{server_port}/v1/models")["models"][0]
-        for port in (server_port, control_port):  # the first requests pay for threads and buffers
-            asyncio.run(drive(port, Workload.mixed(16, seed=-1).bodies(), args.concurrency))
-        for round_ in range(args.rounds):
-            bodies = Workload.mixed(args.samples, seed=round_).bodies()
-            for name, port in (("served", server_port), ("control", control_port)):
-                rate, took_ms = asyncio.run(drive(port, bodies, args.concurrency))
-                rates[name].append(rate)
-                latencies_ms[name] += took_ms
-            rates["ceiling"].append(run_ceiling(args, round_))
-            latest = ", ".join(f"{name} {values[-1]:.2f}" for name, values in rates.items())
-            progress.print(f"round {round_ + 1}/{args.rounds}: {latest} samples/s", style="dim")
-        peak_rss = server.peak_rss_mb()
-    medians = {name: statistics.median(values) for name, values in rates.items()}
+def _arguments(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--model", default="grounded-qa", help="or a directory, or stub")
+    parser.add_argument("--only", default=",".join(PARTS), help="parts, separated by commas")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--samples", type=int, default=160, help="of the model, counted in a round")
+    parser.add_argument("--stub-samples", type=int, default=3000, help="of the stub, in a round")
+    parser.add_argument("--concurrency", type=int, default=32, help="requests in flight")
+    parser.add_argument("--million", action="store_true", help="`cost` goes on to 10^6 samples")
+    parser.add_argument("--no-peers", action="store_true", help="leave infinity-emb out")
+    parser.add_argument("--quick", action="store_true", help="48 samples, 2 rounds, 10^4 at most")
+    args = parser.parse_args(argv)
+    args.only = args.only.split(",")
+    unknown = [name for name in args.only if name not in PARTS]
+    if unknown:
+        parser.error(f"--only names {', '.join(unknown)}; parts are {', '.join(PARTS)}")
+    args.largest = 1_000_000 if args.million else 100_000
+    if args.quick:
+        args.rounds, args.samples, args.stub_samples, args.largest = 2, 48, 200, 1_000
+    return args
+
+
+def _plan(args: argparse.Namespace, scratch: Path) -> Plan:
+    found = variants.of(args.model, scratch)
+    return Plan(
+        default=found.default,
+        variants=found.each,
+        left_out=found.left_out,
+        workload=Workload(),
+        scratch=scratch,
+        samples=args.samples,
+        stub_samples=args.stub_samples,
+        rounds=args.rounds,
+        concurrency=args.concurrency,
+        largest=args.largest,
+        peers=not args.no_peers,
+    )
+
+
+def _card(args: argparse.Namespace, plan: Plan, took_s: float) -> dict[str, Any]:
+    drawn = plan.workload.samples(400)
     return {
-        "ratios": {
-            "served_over_ceiling": round(medians["served"] / medians["ceiling"], 4),
-            "served_over_control": round(medians["served"] / medians["control"], 4),
-        },
-        "samples_per_s": {name: round(value, 3) for name, value in medians.items()},
-        "rounds": {name: [round(rate, 3) for rate in values] for name, values in rates.items()},
-        "latency_ms": {name: percentiles(values) for name, values in latencies_ms.items()},
-        "server": {"start_to_ready_s": round(server.ready_s, 2), "peak_rss_mb": peak_rss},
-        "card": {
-            "model": info["id"],
-            "fingerprint": info["fingerprint"],
-            "backend": info["backend"],
-            "dtype": info["dtype"],
-            "device": info["device"],
-            "limits": info["limits"],
-            "cpu": cpu_name(),
-            "cores": os.cpu_count(),
-            "python": platform.python_version(),
-            "concurrency": args.concurrency,
-            "samples_a_round": args.samples,
-            "rounds": args.rounds,
-            "lengths": "QA-Feedback, one response a request",
-        },
+        "model": args.model,
+        "parts": args.only,
+        "concurrency": plan.concurrency,
+        "rounds": plan.rounds,
+        "samples_a_round": plan.samples,
+        "stub_samples_a_round": plan.stub_samples,
+        "texts": plan.workload.source,
+        "words (p5, p50, p95)": words_of(drawn),
+        "client": "asyncio and httptools on uvloop (HTTP), grpc.aio; on the machine it measures",
+        **machine(),
+        "took_s": round(took_s),
     }
-
-
-def run_ceiling(args: argparse.Namespace, seed: int) -> float:
-    command = [sys.executable, str(HERE / "serving.py"), "--model", args.model]
-    command += ["--backend", args.backend, "--samples", str(args.samples)]
-    command += ["--ceiling-seed", str(seed)]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    return json.loads(done.stdout.splitlines()[-1])["samples_per_s"]
-
-
-def ceiling(args: argparse.Namespace) -> dict[str, float]:
-    """Samples a second of the backend alone on the windows of one round."""
-    model = load_model(args.model, backend=args.backend)
-    limits = EngineLimits().batch_limits(model.backend.info.device)
-    granularities = {head.granularity for head in model.heads}
-    samples = Workload.mixed(args.samples, seed=args.ceiling_seed).samples
-    # All windows wait at once, so the queue's own rule forms batches it never could under load.
-    queue = Queue(
-        max_batch_tokens=limits.max_batch_tokens,
-        max_batch_requests=limits.max_batch_requests,
-        overhead_tokens=limits.overhead_tokens,
-    )
-    for sample in samples:
-        for encoded in model.encoder.encode(sample, granularities):
-            for window in encoded.windows:
-                queue.append(Entry(window))
-    batches = []
-    while len(queue):
-        entries = queue.next_batch(0).entries
-        batches.append(collate([entry.window for entry in entries], model.pad_id))
-    for batch in batches[:2]:
-        model.backend.forward(batch)
-    started_s = time.perf_counter()
-    for batch in batches:
-        model.backend.forward(batch)
-    return {"samples_per_s": len(samples) / (time.perf_counter() - started_s)}
-
-
-async def drive(port: int, bodies: list[bytes], concurrency: int) -> tuple[float, list[float]]:
-    """Sends every body, `concurrency` at a time; samples a second and each latency in ms."""
-    waiting = iter(bodies)
-    took_ms: list[float] = []
-
-    async def client(http: httpx2.AsyncClient) -> None:
-        for body in waiting:
-            started_s = time.perf_counter()
-            answer = await http.post("/v1/score", content=body, timeout=300)
-            if answer.status_code != 200:
-                raise RuntimeError(f"port {port}: HTTP {answer.status_code} {answer.text[:300]}")
-            took_ms.append((time.perf_counter() - started_s) * 1e3)
-
-    pool = httpx2.Limits(max_connections=concurrency, max_keepalive_connections=concurrency)
-    headers = {"content-type": "application/json"}
-    async with httpx2.AsyncClient(
-        base_url=f"http://127.0.0.1:{port}", limits=pool, headers=headers
-    ) as http:
-        started_s = time.perf_counter()
-        await asyncio.gather(*(client(http) for _ in range(concurrency)))
-        return len(bodies) / (time.perf_counter() - started_s), took_ms
-
-
-class Running:
-    def __init__(self, process: subprocess.Popen[bytes], ready_s: float) -> None:
-        self._process = psutil.Process(process.pid)
-        self.ready_s = ready_s
-
-    def peak_rss_mb(self) -> float | None:
-        """High-water mark of the resident memory, where the system keeps one."""
-        status = Path(f"/proc/{self._process.pid}/status")
-        if not status.is_file():
-            return None
-        line = next(x for x in status.read_text().splitlines() if x.startswith("VmHWM"))
-        return round(int(line.split()[1]) / 1024, 1)
-
-
-@contextmanager
-def running(arguments: list[str], port: int) -> Iterator[Running]:
-    """A process, from when its /readyz answers 200 to the end of the block."""
-    started_s = time.perf_counter()
-    process = subprocess.Popen(
-        [sys.executable, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    try:
-        while not is_ready(port):
-            waited_s = time.perf_counter() - started_s
-            if process.poll() is not None or waited_s > READY_S:
-                raise RuntimeError(f"{' '.join(arguments)} was not ready after {waited_s:.0f} s")
-            time.sleep(0.05)
-        yield Running(process, time.perf_counter() - started_s)
-    finally:
-        process.terminate()
-        process.wait(30)
-
-
-def is_ready(port: int) -> bool:
-    try:
-        urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5)
-    except (urllib.error.URLError, OSError):
-        return False
-    return True
-
-
-def get_json(url: str) -> Any:
-    with urllib.request.urlopen(url, timeout=10) as answer:
-        return json.load(answer)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def percentiles(values_ms: list[float]) -> dict[str, float]:
-    cuts = statistics.quantiles(values_ms, n=100)
-    return {"p50": round(cuts[49], 1), "p95": round(cuts[94], 1), "p99": round(cuts[98], 1)}
-
-
-def cpu_name() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor()
-
-
-def show(report: dict[str, Any]) -> None:
-    console = Console(width=100)
-    for key, value in report["card"].items():
-        console.print(f"{key:>16}  {value}", highlight=False)
-    console.print(f"{'start to ready':>16}  {report['server']['start_to_ready_s']} s")
-    console.print(f"{'peak memory':>16}  {report['server']['peak_rss_mb']} MB")
-    table = Table("", "samples/s", "p50 ms", "p95 ms", "p99 ms", "of the ceiling")
-    for name in ("ceiling", "served", "control"):
-        latency = report["latency_ms"].get(name, {})
-        share = report["samples_per_s"][name] / report["samples_per_s"]["ceiling"]
-        table.add_row(
-            name,
-            f"{report['samples_per_s'][name]:.2f}",
-            *(str(latency.get(cut, "")) for cut in ("p50", "p95", "p99")),
-            f"{share:.3f}",
-        )
-    console.print(table)
 
 
 if __name__ == "__main__":
