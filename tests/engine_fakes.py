@@ -132,11 +132,11 @@ class Gated(Gate):
         self.closed = True
 
 
-def wait_until(condition: Callable[[], bool], what: str) -> None:
-    """Returns as soon as the condition holds; fails after PATIENCE_S."""
-    until = time.monotonic() + PATIENCE_S
+def wait_until(condition: Callable[[], bool], what: str, *, patience_s: float = PATIENCE_S) -> None:
+    """Returns as soon as the condition holds; fails when there is no patience left."""
+    until = time.monotonic() + patience_s
     while not condition():
-        assert time.monotonic() < until, f"waited {PATIENCE_S} s in vain for {what}"
+        assert time.monotonic() < until, f"waited {patience_s} s in vain for {what}"
         time.sleep(0.005)
 
 

@@ -14,6 +14,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pico_tokenizers
 import pytest
 
 from tureen.adapters import open_instruct, openrlhf, slime, verl
@@ -119,6 +120,40 @@ class TestVerl:
         found = asyncio.run(manager.run_single([item]))
         expected = score("hi", messages=ASKED, context=("c",)).reward
         assert found["reward_score"] == found["reward_extra_info"]["score"] == expected
+
+    def test_rewards_of_tokens(self, service, score):
+        """Each of the policy's tokens has its reward, the end of text among them; together they are the reward."""
+        tokenizer = pico_tokenizers.chat()
+        text = "She did. And he."
+        ids = [*tokenizer(text, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
+        item = SimpleNamespace(
+            batch={
+                "responses": np.array([*ids, 0, 0]),
+                "attention_mask": np.array([1, 1, *[1] * len(ids), 0, 0]),
+            },
+            non_tensor_batch={"prompt": "Who?"},
+        )
+        manager = verl.TureenDenseRewardManager(None, tokenizer)
+        found = asyncio.run(manager.run_single([item]))
+        expected = score(text, prompt="Who?").reward
+        assert found["reward_extra_info"]["score"] == expected
+        assert len(found["reward_score"]) == len(ids)
+        assert sum(found["reward_score"]) == pytest.approx(expected, abs=1e-5)
+        assert sum(reward != 0 for reward in found["reward_score"]) > 1
+        data = SimpleNamespace(batch={"responses": np.zeros((2, len(ids) + 2))})
+        placed = manager.assemble_rm_scores(data, [found["reward_score"], [1.0, 2.0]])
+        assert placed.shape == (2, len(ids) + 2)
+        assert placed.sum(1).tolist() == pytest.approx([expected, 3.0], abs=1e-5)
+        assert placed[1, :2].tolist() == [1.0, 2.0]
+
+    def test_rewards_of_tokens_need_to_know_where_tokens_are(self, service):
+        item = SimpleNamespace(
+            batch={"responses": np.array([1]), "attention_mask": np.array([1])},
+            non_tensor_batch={"prompt": "Who?"},
+        )
+        manager = verl.TureenDenseRewardManager(None, SimpleNamespace())
+        with pytest.raises(ValueError, match="a slow one"):
+            asyncio.run(manager.run_single([item]))
 
 
 @dataclass

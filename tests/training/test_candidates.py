@@ -36,9 +36,9 @@ def test_what_a_file_brings(tmp_path: Path, tokenizer):
             "ended": [True, False, True],
         },
         {"prompt": "the sky", "id": "alone"},
-        {"prompt": " ".join(["sky"] * 40)},
+        {"prompt": " ".join(["sky"] * 100)},
     )
-    asked, too_long = read_asked([path], tokenizer, 20)
+    asked, too_long = read_asked([path], tokenizer, 60)
     assert too_long == 1
     assert [one.question.id for one in asked] == ["p-0", "p-1", "alone"]
     assert asked[0].candidates == (Candidate("blue", True, ("reference",)),)

@@ -5,7 +5,6 @@ import random
 import pico
 import pytest
 from doors import open_doors
-from model_info import model_info
 
 from tureen.contracts import Aggregation, Sample, Score, ScoreRequest
 from tureen.engine.loading import load_model
@@ -13,7 +12,6 @@ from tureen_training.oracle import (
     RemoteOracle,
     RewardOracle,
     Unscorable,
-    lineage_mismatch,
     unscorable_frac,
 )
 
@@ -75,30 +73,3 @@ def test_remote_is_in_process(doors, door, aggregation):
 
 def test_unscorable_frac_of_nothing():
     assert unscorable_frac([]) == 0.0
-
-
-class TestLineage:
-    INFO = model_info(id="soup", base="org/base")
-
-    @pytest.mark.parametrize(
-        "lineage",
-        [
-            {"stage": "sft", "base": "org/base", "base_lineage": {}},
-            {"base": "runs/sft", "base_lineage": {"base": "org/base"}},
-        ],
-    )
-    def test_the_same(self, lineage):
-        assert lineage_mismatch(lineage, self.INFO) is None
-
-    @pytest.mark.parametrize(
-        ("lineage", "own"),
-        [
-            ({"base": "org/other", "base_lineage": {"base": "old"}}, "from org/other from old:"),
-            ({"base": {"layers": 4}}, "from {'layers': 4}:"),
-            ({}, "from a base its lineage does not name:"),
-        ],
-    )
-    def test_another(self, lineage, own):
-        message = lineage_mismatch(lineage, self.INFO)
-        assert message is not None
-        assert "'soup' is made from 'org/base', the policy " + own in message

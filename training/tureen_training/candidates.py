@@ -15,7 +15,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerFast
 
 from tureen.contracts import Sample, Score
-from tureen_training.alignment import Alignment
+from tureen.text.policy_tokens import Alignment
 from tureen_training.data.jsonl import Fields, records
 from tureen_training.oracle import Reward, Unscorable
 from tureen_training.policies import Policy, Sampled, Sampling, end_id, response_ids

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from tureen.contracts import Score
+from tureen.text.policy_tokens import spread
 from tureen_training.advantages import at_last_token
-from tureen_training.alignment import spread
 from tureen_training.losses_ppo import entropy, token_log_probs
 from tureen_training.oracle import Reward
 from tureen_training.policies import Policy, left_padded

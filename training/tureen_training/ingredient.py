@@ -119,6 +119,8 @@ def lineage_of(config: Config) -> dict[str, str]:
     """How the ingredient came to be, for its manifest: what members of a soup may differ in."""
     lineage = {
         "stage": "reward",
+        "base": config.base.repo,
+        "base_sha256": config.base.sha256,
         "start": config.start or "linear probe",
         "data": ", ".join(
             f"{source.share:g} × {source.label}"

@@ -6,7 +6,7 @@ Trainers take any `RewardOracle`; the one of a run is a `RemoteOracle`, which as
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -30,7 +30,6 @@ __all__ = [
     "SoupSwapped",
     "Unscorable",
     "connected",
-    "lineage_mismatch",
     "unscorable_frac",
 ]
 
@@ -92,28 +91,3 @@ def connected(options: OracleOptions) -> RemoteOracle:
 def unscorable_frac(rewards: Sequence[Reward]) -> float:
     """Share of the samples that have no reward; 0.0 of none."""
     return sum(isinstance(reward, Unscorable) for reward in rewards) / max(1, len(rewards))
-
-
-def lineage_mismatch(policy: Mapping[str, Any], reward: ModelInfo) -> str | None:
-    """What to warn of when reward model and policy come from different pretraining, else None.
-
-    A reward model of another lineage than the policy's trains it worse than its accuracy promises (RewardBench 2,
-    arXiv:2506.01937, section 5.2).
-
-    Args:
-        policy: its `lineage.json`, in which `base` names what it began from and `base_lineage` how that came to be.
-    """
-    bases: list[Any] = []
-    step: Any = policy
-    while isinstance(step, Mapping) and step:
-        if base := step.get("base"):
-            bases.append(base)
-        step = step.get("base_lineage")
-    if reward.base in bases:
-        return None
-    own = " from ".join(map(str, bases)) if bases else "a base its lineage does not name"
-    return (
-        f"The reward model {reward.id!r} is made from {reward.base!r}, the policy from {own}: with "
-        "different pretraining the reward tends to teach less than its accuracy promises; judge "
-        "the policy by other means than this reward."
-    )

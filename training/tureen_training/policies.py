@@ -10,13 +10,10 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer
-from tokenizers.decoders import DecodeStream
 from torch import Tensor
 from transformers import (
     AutoModelForCausalLM,
@@ -32,6 +29,7 @@ from transformers import (
 
 from tureen.contracts import Message
 from tureen.model.files import replacing
+from tureen.text.policy_tokens import decoded
 from tureen.text.segments import Span
 from tureen_training.runlog import progress
 
@@ -345,19 +343,5 @@ def left_padded(
 def as_sampled(tokenizer: PreTrainedTokenizerFast, token_ids: Sequence[int]) -> Sampled:
     """Text and offsets of a response's tokens."""
     ended = bool(token_ids) and token_ids[-1] == end_id(tokenizer)
-    own = token_ids[:-1] if ended else token_ids
-    backend: Tokenizer = tokenizer.backend_tokenizer
-    stream = DecodeStream(skip_special_tokens=True)
-    text, ends = "", []
-    for token in own:
-        text += stream.step(backend, token) or ""
-        ends.append(len(text))
-    if own and (whole := backend.decode(list(own), skip_special_tokens=True)) != text:
-        text = whole  # it breaks off inside a character, which the last token is given
-        ends[-1] = len(text)
-    lead = len(text) - len(text.lstrip())
-    edges = [0, *(max(0, end - lead) for end in ends)]
-    spans = [Span(*edge) for edge in pairwise(edges)]
-    if ended:
-        spans.append(Span(edges[-1], edges[-1]))
-    return Sampled(tuple(token_ids), text[lead:], tuple(spans), ended)
+    text, spans = decoded(tokenizer.backend_tokenizer, token_ids)
+    return Sampled(tuple(token_ids), text, tuple(spans), ended)

@@ -39,13 +39,13 @@ from tureen_training.experience import (
     token_rewards,
 )
 from tureen_training.kl import KlController, estimates
+from tureen_training.lineage import begun_from, lineage_mismatch
 from tureen_training.oracle import (
     OracleUnavailable,
     Reward,
     RewardOracle,
     SoupSwapped,
     connected,
-    lineage_mismatch,
 )
 from tureen_training.policies import (
     Policy,
@@ -165,9 +165,7 @@ def train(config: Config, oracle: RewardOracle) -> None:
     if not state:
         info = oracle.info()
         log.write("oracle", id=info.id, fingerprint=info.fingerprint, base=info.base)
-        if warning := lineage_mismatch(
-            {"base": config.policy, "base_lineage": policy.lineage}, info
-        ):
+        if warning := lineage_mismatch(begun_from(config.policy, policy.lineage), info):
             log.write("lineage", warning=warning)
         counts = {"too_long": too_long, "replay": len(replayed), "replay_too_long": replay_too_long}
         log.write("data", prompts=len(questions), **counts)
@@ -322,8 +320,7 @@ def lineage_of(config: Config, policy: Policy, steps: int, stopped: str) -> dict
     """How the policy came to be. stopped: what a threshold ended the run for, None where nothing did."""
     return {
         "stage": "ppo",
-        "base": config.policy,
-        "base_lineage": dict(policy.lineage),
+        **begun_from(config.policy, policy.lineage),
         "steps": steps,
         "stopped": stopped or None,
         "seed": config.seed,

@@ -11,7 +11,7 @@ from pathlib import Path
 from transformers import PreTrainedTokenizerFast
 
 from tureen.contracts import Message, Sample
-from tureen_training.alignment import Alignment, align
+from tureen.text.policy_tokens import Alignment, align
 from tureen_training.data.jsonl import Fields, records
 from tureen_training.data.own import read_prompt
 from tureen_training.policies import Policy, Sampled, Sampling, prompt_ids, sample

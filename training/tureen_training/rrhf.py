@@ -30,6 +30,7 @@ from tureen_training import resume
 from tureen_training.candidates import read_asked
 from tureen_training.experience import Rows, read, readings_of, rows_of
 from tureen_training.kl import KlController, estimates
+from tureen_training.lineage import begun_from, lineage_mismatch
 from tureen_training.losses_rrhf import (
     best_response_loss,
     ranking_loss,
@@ -41,7 +42,6 @@ from tureen_training.oracle import (
     RewardOracle,
     SoupSwapped,
     connected,
-    lineage_mismatch,
 )
 from tureen_training.policies import (
     Policy,
@@ -215,8 +215,7 @@ def train(config: Config, oracle: RewardOracle) -> None:
                 shutil.rmtree(folder / name, ignore_errors=True)
         info = oracle.info()
         log.write("oracle", id=info.id, fingerprint=info.fingerprint, base=info.base)
-        own_lineage = {"base": config.policy, "base_lineage": policy.lineage}
-        if warning := lineage_mismatch(own_lineage, info):
+        if warning := lineage_mismatch(begun_from(config.policy, policy.lineage), info):
             log.write("lineage", warning=warning)
         fingerprint = info.fingerprint
         log.write("data", prompts=len(asked), too_long=too_long, steps=steps)
@@ -364,8 +363,7 @@ def lineage_of(config: Config, policy: Policy, steps: int, stopped: str) -> dict
     """How the policy came to be. stopped: what a threshold ended the run for, None where nothing did."""
     return {
         "stage": "rrhf",
-        "base": config.policy,
-        "base_lineage": dict(policy.lineage),
+        **begun_from(config.policy, policy.lineage),
         "sources": list(config.sources),
         "online": config.online,
         "steps": steps,

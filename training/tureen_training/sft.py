@@ -29,6 +29,7 @@ from tureen.model.files import sha256_file, write_atomically
 from tureen_training import resume
 from tureen_training.data.jsonl import Fields, records
 from tureen_training.data.own import read_prompt
+from tureen_training.lineage import begun_from
 from tureen_training.policies import (
     Policy,
     TinySpec,
@@ -228,11 +229,10 @@ def encode(fields: Fields, tokenizer: PreTrainedTokenizerFast) -> dict[str, list
 
 def lineage_of(config: Config, policy: Policy, data: Mapping[str, str]) -> dict[str, Any]:
     """How the policy came to be. data: SHA-256 of each file. base: the name it began from, and its lineage."""
-    base = config.policy or dataclasses.asdict(config.tiny or TinySpec())
+    start = {"base": dataclasses.asdict(config.tiny or TinySpec()), "base_lineage": {}}
     return {
         "stage": "sft",
-        "base": base,
-        "base_lineage": dict(policy.lineage),
+        **(begun_from(config.policy, policy.lineage) if config.policy else start),
         "data": {Path(path).name: digest for path, digest in data.items()},
         "epochs": config.epochs,
         "learning_rate": config.learning_rate,

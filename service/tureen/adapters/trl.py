@@ -6,6 +6,9 @@
 that weigh themselves (`reward_weights`, `multi_objective_aggregation`); beside `overall` they would count twice.
 All functions of one call share one request. A dataset column `context` holds the evidence: a text, or a list of them.
 
+A reward is one number a response: TRL has no place for rewards of tokens, short of a trainer of one's own whose loss
+takes advantages of tokens.
+
 A sample that cannot be scored is None from every function, which TRL leaves out of the baseline. `overall_sync` is
 for trainers that take no coroutine (`OnlineDPOTrainer`); it raises instead, because there None would become 0.
 """

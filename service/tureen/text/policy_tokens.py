@@ -10,6 +10,32 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+
+from tokenizers import Tokenizer
+from tokenizers.decoders import DecodeStream
+
+from tureen.text.segments import Span
+
+
+def decoded(tokenizer: Tokenizer, token_ids: Sequence[int]) -> tuple[str, list[Span]]:
+    """The text of a response, and for each token the characters that it brought.
+
+    White space at the start of the text belongs to none. Special tokens bring nothing, nor does a token that is only a
+    part of a character, whose last token brings it.
+    """
+    stream = DecodeStream(skip_special_tokens=True)
+    text, ends = "", []
+    for token in token_ids:
+        text += stream.step(tokenizer, token) or ""
+        ends.append(len(text))
+    whole = tokenizer.decode(list(token_ids), skip_special_tokens=True)
+    if ends and whole != text:
+        text = whole  # it breaks off inside a character, which the last token is given
+        ends[-1] = len(text)
+    lead = len(text) - len(text.lstrip())
+    edges = [0, *(max(0, end - lead) for end in ends)]
+    return text[lead:], [Span(*edge) for edge in pairwise(edges)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from pico_tokenizers import byte_bpe, chat
 
 from tureen.contracts import Segment
 from tureen.text.alignment import token_rewards
-from tureen_training.alignment import Alignment, align, spread
+from tureen.text.policy_tokens import Alignment, align, spread
 from tureen_training.policies import as_sampled
 
 TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=20).filter(
