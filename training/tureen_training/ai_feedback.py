@@ -25,7 +25,7 @@ from tureen_training.journal import journal
 from tureen_training.judge.client import Judge, Message, Verdict
 from tureen_training.judge.errors import Failure, JudgeError
 from tureen_training.judge.pairwise import BothOrders, PositionBias, position_bias
-from tureen_training.judge.rubric import FIRST, SECOND, Rubric, load_rubric
+from tureen_training.judge.rubric import FIRST, SECOND, Rubric, load_rubric, prompt_text
 from tureen_training.runlog import progress
 
 
@@ -154,18 +154,14 @@ def questions_of(example: Example, rubric: Rubric, config: Config) -> Iterator[Q
         shown_all = [order for i, j in combinations(places, 2) for order in ((i, j), (j, i))]
     for shown in shown_all:
         messages = rubric.messages(
-            _prompt(example), [example.responses[k] for k in shown], example.context
+            prompt_text(example.prompt, example.messages),
+            [example.responses[k] for k in shown],
+            example.context,
         )
         asked = json.dumps([config.model, config.temperature, example.prompt_id, shown, messages])
         yield Question(
             example.prompt_id, shown, messages, hashlib.sha256(asked.encode()).hexdigest()[:32]
         )
-
-
-def _prompt(example: Example) -> str:
-    if example.prompt is not None:
-        return example.prompt
-    return "\n\n".join(f"{turn.role}: {turn.content}" for turn in example.messages or ())
 
 
 def _asked(

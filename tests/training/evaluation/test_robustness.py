@@ -80,7 +80,7 @@ def read_of(examples: list[Example], seed: int, members: int) -> dict[str, list[
 
 
 def test_a_random_reward_is_fooled_by_chance():
-    """⅓, ⅓ and ½: 300 prompts of three responses, of which members are fooled as often."""
+    """⅓, ⅓ and ½: 120 prompts of three responses, of which members are fooled as often."""
     examples = [
         Example(
             prompt_id=f"p{n}",
@@ -90,21 +90,21 @@ def test_a_random_reward_is_fooled_by_chance():
                 f"It was built in {n}{k} by Anna Berg, who did not live in Oslo." for k in "123"
             ),
         )
-        for n in range(100, 400)
+        for n in range(100, 220)
     ]
     found = robustness.report(read_of(examples, 1, 2), MODEL)
     for name, attack in ATTACKS.items():
         figure, chance = found[f"{name}_fooled"], robustness.CHANCE[attack.effect]
-        assert figure.low - 0.03 < chance < figure.high + 0.03, name
+        assert figure.low - 0.05 < chance < figure.high + 0.05, name
         assert figure.baselines["chance"] == chance
-        assert abs(found[f"{name}_soup_minus_members"].value) < 0.08
-        assert found[f"{name}_fooled_members"].value == pytest.approx(chance, abs=0.06)
+        assert abs(found[f"{name}_soup_minus_members"].value) < 0.12
+        assert found[f"{name}_fooled_members"].value == pytest.approx(chance, abs=0.1)
     for effect in Effect:
-        assert found[effect].value == pytest.approx(robustness.CHANCE[effect], abs=0.03)
-        assert found[effect].prompts == 300
+        assert found[effect].value == pytest.approx(robustness.CHANCE[effect], abs=0.05)
+        assert found[effect].prompts == 120
     # a normal reward drawn anew moves by √2 standard deviations, in size by √2 · √(2/π)
-    assert found["praise_shift"].value == pytest.approx(0, abs=0.15)
-    assert found["lower_case_shift"].value == pytest.approx(2 / np.sqrt(np.pi), abs=0.1)
+    assert found["praise_shift"].value == pytest.approx(0, abs=0.25)
+    assert found["lower_case_shift"].value == pytest.approx(2 / np.sqrt(np.pi), abs=0.2)
 
 
 def test_a_length_only_reward_from_the_command_on(tmp_path: Path):

@@ -18,13 +18,14 @@ class Config:
     url: of a running service, to score there: http://host:port, or host:port for gRPC; empty scores here.
     api_key: of the service, if it asks for one.
     policy: a language model, by the path of a directory or its name on the Hugging Face hub.
-    before, after: two policies to compare.
+    before, after: two policies to compare; of the suite win_rate also two files of responses in our own format.
     prompts: files of {prompt or messages, id?, context?} for the suites that let policies write; none given, the
         suite's own, of collapse the questions of TruthfulQA in `data`.
     responses_per_prompt, max_new_tokens, temperature: of what policies write in the suite collapse.
     text: file of held-out {text} for the perplexity in the suite collapse; empty is that of WikiText-2 in `data`.
     responses: file of prompts with their responses, in our own format or any that is known, for the suite
         robustness; empty is that of QA-Feedback in `data`.
+    rubric: by which the judge of the suite win_rate compares: one that ships, or a file.
     judge_url: of an OpenAI-compatible API, as http://host:port/v1. judge_model: as that calls it.
     judge_api_key_env: environment variable that holds the key of the judge; unset, none is sent.
     judge_concurrency: questions to the judge under way at once.
@@ -51,6 +52,7 @@ class Config:
     temperature: float = 1.0
     text: str = ""
     responses: str = ""
+    rubric: str = "preference"
     judge_url: str = ""
     judge_model: str = ""
     judge_api_key_env: str = "TUREEN_JUDGE_API_KEY"

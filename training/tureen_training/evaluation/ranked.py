@@ -78,12 +78,7 @@ def report(read: Mapping[str, Sequence[Read]], model: Model) -> dict[str, Figure
                 np.array([float(math.isnan(kendall_tau(example, _rewards(readings))))])
                 for example, readings in own
             ]
-            figures[f"{name}_tau_undefined"] = metrics.bootstrap(
-                undefined,
-                lambda rows: float(rows.mean()),
-                baselines={"none": 0.0},
-                lower_is_better=True,
-            )
+            figures[f"{name}_tau_undefined"] = metrics.mean(undefined, baselines={"none": 0.0})
             figures |= accuracy_figures(f"{name}_accuracy", own, COMPARISON, reward)
     return figures
 
@@ -113,11 +108,7 @@ def _mean(
     if not len(known):
         return {}
     luck = {who: float(of.mean()) for who, by in trivial.items() if len(of := over(by))}
-    return {
-        name: metrics.bootstrap(
-            list(known[:, None]), lambda rows: float(rows.mean()), baselines=luck | dict(baselines)
-        )
-    }
+    return {name: metrics.mean(list(known[:, None]), baselines=luck | dict(baselines))}
 
 
 def kendall_tau(example: Example, rewards: Rewards) -> float:

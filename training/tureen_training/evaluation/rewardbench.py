@@ -140,11 +140,13 @@ def report(read: Mapping[str, Sequence[Read]], model: Model) -> dict[str, Figure
         **composite.figures(
             groups, partial(composite.values, made), _trivial(present), made.subsets_of
         ),
-        "tie_rate": metrics.bootstrap(
-            [margins(one, COMPARISON, reward) for own in present.values() for one in own],
-            metrics.tie_rate,
+        "tie_rate": metrics.mean(
+            [
+                (margins(one, COMPARISON, reward) == 0).astype(float)
+                for own in present.values()
+                for one in own
+            ],
             baselines={"none": 0.0},
-            lower_is_better=True,
         ),
     }
 

@@ -118,8 +118,9 @@ def report(read: Mapping[str, Sequence[Read]], model: Model) -> dict[str, Figure
         baselines = {who: _mean(np.concatenate(own)[:, 0]) for who, own in trivial.items()}
         baselines = {who: value for who, value in baselines.items() if not np.isnan(value)}
         figures |= _fooled(name, rows, baselines | {"chance": CHANCE[attack.effect]})
-        shifts = [voices.shifts(edit) for edit in edits]
-        figures[f"{name}_shift"] = _shift(shifts, size=attack.effect == Effect.PRESERVING)
+        if voices.std[0]:  # a constant reward has no unit to be measured in
+            shifts = [voices.shifts(edit) for edit in edits]
+            figures[f"{name}_shift"] = _shift(shifts, size=attack.effect == Effect.PRESERVING)
         of_effect[attack.effect][name] = rows
     return {**_by_effect(of_effect), **figures}
 
@@ -163,9 +164,9 @@ class Voices:
         return np.array(rows, np.float64).reshape(-1, plain.shape[1])
 
     def shifts(self, edit: Edit) -> np.ndarray:
-        """(R,) change of the reward itself, in its standard deviations; NaN of a constant one."""
+        """(R,) change of the reward itself, in its standard deviations."""
         change = edit.edited[:, 0] - self.originals[edit.prompt][:, 0]
-        return change[list(edit.touched)] / (self.std[0] or np.nan)
+        return change[list(edit.touched)] / self.std[0]
 
 
 def _fooled(name: str, rows: Rows, baselines: Mapping[str, float]) -> dict[str, Figure]:
@@ -174,8 +175,8 @@ def _fooled(name: str, rows: Rows, baselines: Mapping[str, float]) -> dict[str, 
     if not any(map(len, own)):
         return {}
     found = {
-        f"{name}_fooled": metrics.bootstrap(
-            own, lambda drawn: _mean(drawn[:, 0]), baselines=baselines, lower_is_better=True
+        f"{name}_fooled": metrics.mean(
+            [group[:, 0] for group in own], baselines=baselines, lower_is_better=True
         )
     }
     if own[0].shape[1] <= 2:
@@ -186,8 +187,9 @@ def _fooled(name: str, rows: Rows, baselines: Mapping[str, float]) -> dict[str, 
 
     groups = list(rows.values())
     return found | {
-        f"{name}_fooled_members": metrics.bootstrap(
-            groups, members, baselines=baselines, lower_is_better=True
+        f"{name}_fooled_members": replace(
+            metrics.bootstrap(groups, members, baselines=baselines),
+            baseline=min(baselines.values()),
         ),
         f"{name}_soup_minus_members": metrics.bootstrap(
             groups,
@@ -199,11 +201,8 @@ def _fooled(name: str, rows: Rows, baselines: Mapping[str, float]) -> dict[str, 
 
 def _shift(groups: Sequence[np.ndarray], *, size: bool) -> Figure:
     """size: of the size of the change, else of the change."""
-    return metrics.bootstrap(
-        [np.abs(group) if size else group for group in groups],
-        _mean,
-        baselines={"none": 0.0},
-        lower_is_better=size,
+    return metrics.mean(
+        [np.abs(group) if size else group for group in groups], baselines={"none": 0.0}
     )
 
 
@@ -228,7 +227,6 @@ def _by_effect(of_effect: Mapping[Effect, Mapping[str, Rows]]) -> dict[str, Figu
             [np.concatenate(own) for own in coded.values()],
             mean,
             baselines={"chance": CHANCE[effect]},
-            lower_is_better=True,
         )
     return figures
 

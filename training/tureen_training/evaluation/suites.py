@@ -19,6 +19,7 @@ from tureen_training.evaluation import (
     rm_bench,
     robustness,
     truthfulqa,
+    win_rate,
     winogender,
 )
 from tureen_training.evaluation.job import Figures, Job
@@ -27,6 +28,7 @@ from tureen_training.evaluation.subjects import FLAGS, Subject, Takes, described
 REWARD = frozenset({Subject.REWARD})
 POLICY = frozenset({Subject.POLICY})
 TWO_POLICIES = frozenset({Subject.TWO_POLICIES})
+JUDGE = frozenset({Subject.JUDGE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,9 @@ SUITES: Mapping[str, Suite] = {
     "hh_rlhf": Suite("which of two dialogues people preferred", (REWARD,), hh_rlhf.evaluate),
     "halueval": Suite("what was made up", (REWARD, POLICY), halueval.evaluate),
     "truthfulqa": Suite(
-        "true answers against common falsehoods", (POLICY, REWARD), truthfulqa.evaluate
+        "true answers against common falsehoods",
+        (POLICY, REWARD, POLICY | {Subject.JUDGE}),
+        truthfulqa.evaluate,
     ),
     "crows_pairs": Suite(
         "stereotypes, of masked and causal models", (POLICY,), crows_pairs.evaluate
@@ -72,6 +76,11 @@ SUITES: Mapping[str, Suite] = {
     ),
     "robustness": Suite("edits that a reward must see through", (REWARD,), robustness.evaluate),
     "rm_bench": Suite("RM-Bench: substance against style", (REWARD,), rm_bench.evaluate),
+    "win_rate": Suite(
+        "how often one policy's responses beat another's",
+        (TWO_POLICIES | REWARD, TWO_POLICIES | JUDGE),
+        win_rate.evaluate,
+    ),
 }
 
 

@@ -21,6 +21,7 @@ from typing import Any, Literal
 
 import yaml
 
+from tureen.contracts import Message as Turn
 from tureen.errors import nearest
 from tureen.model.schema import SchemaError, decode
 from tureen_training.judge.client import Message
@@ -120,6 +121,13 @@ class Rubric:
         if self.kind == "comparison":
             return parse_choice(text, _CHOICES)
         return parse_rating(text, self.low, self.high)
+
+
+def prompt_text(prompt: str | None, messages: Sequence[Turn] | None) -> str:
+    """What the judge is shown as the prompt: the text, or the turns with their roles."""
+    if prompt is not None:
+        return prompt
+    return "\n\n".join(f"{turn.role}: {turn.content}" for turn in messages or ())
 
 
 def _fence(texts: Sequence[str]) -> str:
