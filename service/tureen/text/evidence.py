@@ -64,45 +64,55 @@ def token_types(
 def copied_levels(context: np.ndarray, responses: Sequence[np.ndarray]) -> list[np.ndarray]:
     """K of (R,): the level of every token. context: (C,), C >= 1.
 
-    All texts are one sequence, each response behind a separator that occurs nowhere else. Equal
-    n-grams get equal codes; those of n tokens are pairs of codes of shorter, overlapping ones.
+    The responses are one sequence, each behind a separator that the context does not have. Equal
+    n-grams of theirs get equal codes; those of n tokens are pairs of codes of shorter, overlapping
+    ones. An n-gram of the context has the code of theirs that it equals, or -1.
     """
-    pieces: list[np.ndarray] = [context]
+    pieces: list[np.ndarray] = []
     starts: list[int] = []
-    end = len(context)
+    size = 0
     for number, response in enumerate(responses, start=1):
         pieces += [np.array([-number]), response]
-        starts.append(end + 1)
-        end += 1 + len(response)
-    _, codes = np.unique(np.concatenate(pieces), return_inverse=True)  # of 1-grams
-    by_length = {1: codes}
-    levels = np.zeros(end, np.int32)
-    for shorter, length in zip((None, *LENGTHS), LENGTHS, strict=False):
-        if shorter is not None:
-            by_length[length] = codes = _joined(by_length[shorter], length - shorter)
-        copied = np.isin(codes, codes[: max(len(context) - length + 1, 0)])
-        copied[: len(context)] = False
-        levels += _covered(np.flatnonzero(copied), length, end)
+        starts.append(size + 1)
+        size += 1 + len(response)
+    levels = np.zeros(size, np.int32)
+    codes, held = _shared(np.concatenate(pieces), context) if pieces else (levels, levels)
+    for before, length in zip((0, *LENGTHS), LENGTHS, strict=False):
+        if before:
+            shift = length - before
+            if min(len(codes), len(held)) <= shift:
+                break
+            count = int(codes.max()) + 1
+            pairs = held[:-shift] * count + held[shift:]
+            pairs[(held[:-shift] < 0) | (held[shift:] < 0)] = -1
+            codes, held = _shared(codes[:-shift] * count + codes[shift:], pairs)
+        copied = np.zeros(len(codes) + 1, bool)  # by code; the last one is what -1 comes to
+        copied[held] = True
+        copied[-1] = False
+        stands = np.zeros(size, bool)
+        stands[: len(codes)] = copied[codes]
+        if not stands.any():
+            break  # no longer one either
+        levels += _covered(stands, length)
     return [
         levels[start : start + len(response)]
         for start, response in zip(starts, responses, strict=True)
     ]
 
 
-def _joined(codes: np.ndarray, shift: int) -> np.ndarray:
-    """Codes of the n-grams that begin with one n-gram and end with the one `shift` places on."""
-    if len(codes) <= shift:
-        return np.empty(0, np.int64)
-    pairs = codes[:-shift].astype(np.int64) * (codes.max() + 1) + codes[shift:]
-    return np.unique(pairs, return_inverse=True)[1]
+def _shared(theirs: np.ndarray, context: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers from 0 for the values of both, equal ones for equal values; -1 for those of the
+    context alone."""
+    values, codes = np.unique(theirs, return_inverse=True)
+    places = np.minimum(np.searchsorted(values, context), len(values) - 1)
+    return codes, np.where(values[places] == context, places, -1)
 
 
-def _covered(starts: np.ndarray, length: int, size: int) -> np.ndarray:
-    """(size,) int32: 1 where one of the ranges [start, start + length) lies."""
-    steps = np.zeros(size + 1, np.int32)
-    np.add.at(steps, starts, 1)
-    np.add.at(steps, starts + length, -1)
-    return (np.cumsum(steps)[:size] > 0).astype(np.int32)
+def _covered(starts: np.ndarray, length: int) -> np.ndarray:
+    """Whether one of the ranges [start, start + length) lies at each place; starts is a mask."""
+    begun = np.cumsum(starts)
+    begun[length:] -= begun[:-length].copy()
+    return begun > 0
 
 
 def best_sentence(
