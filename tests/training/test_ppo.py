@@ -14,6 +14,7 @@ import pico_tokenizers
 import pytest
 import torch
 import two_processes
+from client.stand_in import StandIn
 from doors import open_doors
 from pico_ppo import Rewarding, blue, nothing
 from server_process import serving
@@ -21,7 +22,7 @@ from server_process import serving
 from tureen.contracts import ScoreRequest
 from tureen.model.schema import SchemaError, decode
 from tureen_training import cli, oracle, ppo, resume
-from tureen_training.oracle import OracleUnavailable, RemoteOracle, Unscorable
+from tureen_training.oracle import OracleUnavailable, RemoteOracle, SoupSwapped, Unscorable
 from tureen_training.policies import TinySpec, load_policy, save_policy, tiny_policy
 from tureen_training.watch import Threshold
 
@@ -290,6 +291,29 @@ def test_an_outage_is_one_line_and_the_state_is_kept(root: Path, monkeypatch, ca
     assert error.startswith("tureen-train ppo: Nobody answers. The run stopped before step 2")
     assert resume.read_record(root / "cut.run" / "state")["step"] == 1  # pyright: ignore[reportOptionalSubscript]
     assert len(pico_ppo.steps(root, "cut")) == 1
+
+
+@pytest.mark.parametrize("on_swap", ["refuse", "log"])
+def test_a_soup_swapped_in_the_middle_of_a_run(root: Path, on_swap: str):
+    """From the 21st response on, in the second step, the service scores with other weights."""
+    service = StandIn()
+
+    def swap(service: StandIn) -> None:
+        service.fingerprint = "sha256:two"
+
+    service.script += [lambda _: None] * 20 + [swap]
+    name = f"swap-{on_swap}"
+    with service.grpc() as server:
+        options = {"oracle": server.address, "on_swap": on_swap, "dense": False, "steps": 3}
+        config = pico_ppo.config(root, name, **options)
+        if on_swap == "refuse":
+            with pytest.raises(SoupSwapped, match=r"scored with sha256:two.*stopped before step 2"):
+                ppo.main(config)
+            assert len(pico_ppo.steps(root, name)) == 1
+        ppo.main(dataclasses.replace(config, on_swap="log"))
+    assert len(pico_ppo.steps(root, name)) == 3
+    [found] = [r for r in pico_ppo.events(root, name) if r["event"] == "swap"]
+    assert (found["old"], found["new"], found["step"]) == ("sha256:one", "sha256:two", 2)
 
 
 def test_another_lineage_is_warned_about(root: Path):

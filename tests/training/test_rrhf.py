@@ -22,6 +22,8 @@ from tureen_training.rrhf import Config, packed, train
 from tureen_training.rrhf_rounds import Row
 from tureen_training.watch import Threshold
 
+RECIPES = Path(__file__).parents[2] / "training/recipes/rrhf"
+
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory) -> Path:
@@ -276,6 +278,12 @@ def test_two_processes_share_a_round(root: Path):
 def test_impossible_options_are_refused(changes: dict[str, Any], problem: str):
     with pytest.raises(SchemaError, match=problem):
         decode(Config, {"policy": "p", "out": "o", "prompts": ["q"], **changes})
+
+
+@pytest.mark.parametrize("recipe", ["offline", "online"])
+def test_the_recipes_are_configurations(recipe: str):
+    found = cli.configuration(Config, ["--config", str(RECIPES / f"{recipe}.yaml")])
+    assert found.online == (recipe == "online")
 
 
 def test_without_candidates_there_is_nothing_to_rank(root: Path):

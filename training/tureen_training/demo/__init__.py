@@ -1,7 +1,10 @@
 """Claims of the literature, tried on toy tasks: `tureen-train demo NAME`."""
 
 DEMOS = {
+    "alarms": "whether the watch sees a reward being exploited, in time, and stays silent where not",
     "almanac": "write the Almanac, a synthetic world of grounded questions with an exact gold judge",
     "loop": "SFT, reward models, soup, a server process, PPO over gRPC, evaluation, on the Almanac",
+    "replay": "what PPO forgets, and what pretraining text in every update gives back",
+    "rrhf": "candidates of three policies make a better one, and what no KL penalty does online",
     "warm": "soups forget corrupted labels that ensembles memorise (WARM, arXiv:2401.12187)",
 }

@@ -61,7 +61,7 @@ class World:
         self._directions = self._normal(TRAITS, 4)
         self._useful = torch.randperm(VOCABULARY, generator=self._random)[:USEFUL]
         self._worth = 0.5 + torch.rand(USEFUL, generator=self._random)
-        self._usual = torch.softmax(0.5 * self._normal(VOCABULARY), dim=0)
+        self.usual = torch.softmax(0.5 * self._normal(VOCABULARY), dim=0)
         self._shifted = torch.softmax(1.0 * self._normal(VOCABULARY), dim=0)
         self._targets = self._normal(TRAITS, PRETRAINING_TARGETS // 2)
         self._words = torch.randperm(VOCABULARY, generator=self._random)[
@@ -73,7 +73,7 @@ class World:
 
     def sequences(self, count: int, *, shifted: bool = False) -> Tensor:
         """(count, T) ids."""
-        source = self._shifted if shifted else self._usual
+        source = self._shifted if shifted else self.usual
         drawn = torch.multinomial(
             source, count * LENGTH, replacement=True, generator=self._random
         ).view(count, LENGTH)
