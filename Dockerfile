@@ -6,7 +6,7 @@ ARG PYTHON=3.12
 
 FROM python:${PYTHON}-slim AS wheel
 WORKDIR /src
-RUN pip install --no-cache-dir build
+RUN pip install --no-cache-dir build==1.6.1
 COPY pyproject.toml README.md CHANGELOG.md LICENSE ./
 COPY service service
 COPY training training

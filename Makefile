@@ -6,10 +6,10 @@ READY  := $(VENV)/.ready
 EXTRAS := server,torch,onnx,export,training,offline
 
 .DEFAULT_GOAL := help
-.PHONY: serve test demo bench bench-peers check proto format install help clean
+.PHONY: serve test demo bench bench-peers check audit proto format install help clean
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 install: $(READY) ## the environment in .venv, versions pinned by constraints.txt
 
@@ -45,6 +45,11 @@ check: $(READY) $(VENV)-proto/.ready ## ruff, pyright, import-linter, generated 
 	@for f in build/proto/tureen/v1/*; do cmp $$f service/tureen/v1/$$(basename $$f) || \
 	  { echo "service/tureen/v1 is stale: run 'make proto' and commit the result"; exit 1; }; done
 
+# --strict: a dependency that cannot be looked up is an error and not one without vulnerabilities.
+audit: $(VENV)-audit/.ready ## known vulnerabilities of what constraints.txt pins; fails when it cannot find out
+	$(VENV)-audit/bin/pip-audit --strict --requirement constraints.txt --no-deps --disable-pip \
+	  --progress-spinner off
+
 proto: $(VENV)-proto/.ready ## regenerate service/tureen/v1 from proto/
 	$(call protoc,service)
 
@@ -53,7 +58,7 @@ format: $(READY) ## format the code
 	$(BIN)/ruff format .
 
 clean: ## remove the environments and build products
-	rm -rf $(VENV) $(VENV)-proto $(VENV)-infinity build dist
+	rm -rf $(VENV) $(VENV)-audit $(VENV)-proto $(VENV)-infinity build dist
 
 # The oldest supported generator: its output runs with every later grpcio and protobuf. It lives in an
 # environment of its own because it needs an older protobuf than the server runs.
@@ -67,6 +72,11 @@ $(VENV)-infinity/.ready:
 	$(PYTHON) -m venv $(VENV)-infinity
 	$(VENV)-infinity/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
 	$(VENV)-infinity/bin/python -m pip install --quiet 'infinity-emb[torch,server]==0.0.78' 'torch==2.13.0'
+	touch $@
+
+$(VENV)-audit/.ready:
+	$(PYTHON) -m venv $(VENV)-audit
+	$(VENV)-audit/bin/python -m pip install --quiet 'pip-audit==2.10.1'
 	touch $@
 
 define protoc

@@ -8,6 +8,8 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -184,6 +186,33 @@ def test_every_image_target_runs_without_root_and_knows_its_health():
     assert not re.findall(r"^ADD |^[^#]*(?:KEY=|PASSWORD)", DOCKERFILE, re.MULTILINE)
     named = re.findall(r"\b(TUREEN_\w+)=", DOCKERFILE)
     assert set(named) <= SETTINGS
+
+
+def test_hadolint_has_no_complaint():
+    hadolint = Path(sysconfig.get_path("scripts")) / "hadolint"
+    command = [str(hadolint), "--no-color", str(ROOT / "Dockerfile")]
+    said = subprocess.run(command, capture_output=True, text=True)
+    assert (said.returncode, said.stdout) == (0, "")
+
+
+def test_what_the_image_is_made_of_exists():
+    """Sources that are copied, and are not kept from the engine; extras that are installed."""
+    ignored = (ROOT / ".dockerignore").read_text().split()
+    copied = re.findall(r"^COPY (?!--from)(.*)", DOCKERFILE, re.MULTILINE)
+    sources = {source for line in copied for source in line.split()[:-1]}
+    assert {"pyproject.toml", "service", "training", "constraints.txt"} <= sources
+    for source in sources:
+        assert (ROOT / source).exists(), source
+        assert source not in ignored, source
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = re.findall(r"\.whl\)\[([\w,-]+)\]", DOCKERFILE)
+    assert len(wanted) == 2
+    for extras in wanted:
+        assert set(extras.split(",")) <= set(project["optional-dependencies"])
+    assert {project["readme"], *project["license-files"]} <= sources  # the wheel carries them
+    [model] = re.findall(r'^CMD \["serve", "([\w-]+)"\]', DOCKERFILE, re.MULTILINE)
+    assert "COPY service/models /models" in DOCKERFILE
+    assert (ROOT / "service/models" / model / "tureen.json").is_file()
 
 
 @pytest.mark.slow
