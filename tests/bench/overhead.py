@@ -19,10 +19,9 @@ from bench.variants import STUB
 from bench.workload import Request, Workload, grpc_requests, http_requests
 
 COST_CONCURRENCY = 64
-COST_REPEATS = {1_000: 9, 10_000: 3}
-"""A thousand samples are too short a time to be read once."""
+COST_REPEATS = 10_000  # up to which number the time is too short to be read once
 COST_CACHE_BYTES = 2**20  # full after the warm-up, so that what grows is not the cache
-COST_WARM_UP = 10_000
+COST_WARM_UP = 5_000
 
 
 def measure_stub(plan: Plan) -> Part:
@@ -78,7 +77,7 @@ def measure_cost(plan: Plan) -> Part:
         for size in itertools.takewhile(
             lambda size: size <= plan.largest, (10**power for power in range(3, 7))
         ):
-            repeats = range(COST_REPEATS.get(size, 1))
+            repeats = range(plan.rounds if size <= COST_REPEATS else 1)
             per_sample_us = [stream(size) / size * 1e6 for _ in repeats]
             rows.append(
                 {

@@ -87,9 +87,11 @@ def classifier(model: str, scratch: Path) -> Path:
     from transformers import AutoModelForSequenceClassification
 
     from tureen.model import checkpoint
+    from tureen.model.reward_model import RewardModel
     from tureen.model.storage import copy_tokenizer
 
     loaded = checkpoint.load(model)
+    assert isinstance(loaded.model, RewardModel)  # a third party's would be one already
     torch.manual_seed(0)
     config = loaded.model.config
     config.num_labels = 1

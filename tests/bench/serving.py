@@ -2,7 +2,7 @@
 
     make bench                             everything, about twelve minutes on two quiet cores
     make bench ARGS='--quick'              the same with little of everything: a look, no figures
-    make bench ARGS='--only stub,cost'     some parts
+    make bench ARGS='--only stub,cost --largest 1000000'
 
     throughput   closed loop at full load on each backend; perfect batches (the ceiling); bare FastAPI and
                  transformers (the control); infinity-emb with the same weights
@@ -49,6 +49,9 @@ PARTS: dict[str, Callable[[Plan], Part]] = {
     "gpu": gpu.measure,
 }
 
+FULL = {"rounds": 5, "samples": 160, "stub_samples": 3000, "largest": 100_000}
+QUICK = {"rounds": 2, "samples": 48, "stub_samples": 200, "largest": 1_000}
+
 
 def main(argv: list[str] | None = None) -> None:
     args = _arguments(argv)
@@ -73,22 +76,28 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--model", default="grounded-qa", help="or a directory, or stub")
     parser.add_argument("--only", default=",".join(PARTS), help="parts, separated by commas")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--samples", type=int, default=160, help="of the model, counted in a round")
-    parser.add_argument("--stub-samples", type=int, default=3000, help="of the stub, in a round")
+    parser.add_argument("--rounds", type=int, help=_sizes("rounds"))
+    parser.add_argument("--samples", type=int, help="of the model, in a round" + _sizes("samples"))
+    parser.add_argument(
+        "--stub-samples", type=int, help="of the stub, in a round" + _sizes("stub_samples")
+    )
+    parser.add_argument("--largest", type=int, help="samples of `cost`" + _sizes("largest"))
     parser.add_argument("--concurrency", type=int, default=32, help="requests in flight")
-    parser.add_argument("--million", action="store_true", help="`cost` goes on to 10^6 samples")
     parser.add_argument("--no-peers", action="store_true", help="leave infinity-emb out")
-    parser.add_argument("--quick", action="store_true", help="48 samples, 2 rounds, 10^4 at most")
+    parser.add_argument("--quick", action="store_true", help="a look, no figures")
     args = parser.parse_args(argv)
     args.only = args.only.split(",")
     unknown = [name for name in args.only if name not in PARTS]
     if unknown:
         parser.error(f"--only names {', '.join(unknown)}; parts are {', '.join(PARTS)}")
-    args.largest = 1_000_000 if args.million else 100_000
-    if args.quick:
-        args.rounds, args.samples, args.stub_samples, args.largest = 2, 48, 200, 1_000
+    for name, size in (QUICK if args.quick else FULL).items():
+        if getattr(args, name) is None:
+            setattr(args, name, size)
     return args
+
+
+def _sizes(name: str) -> str:
+    return f" [{FULL[name]}; --quick {QUICK[name]}]"
 
 
 def _plan(args: argparse.Namespace, scratch: Path) -> Plan:

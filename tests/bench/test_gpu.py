@@ -1,0 +1,52 @@
+"""The GPU script at toy size on a CPU: its counts by hand, its figures present."""
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from bench import gpu  # noqa: E402
+
+TOY = gpu.Size(
+    hidden=32,
+    intermediate=64,
+    layers=2,
+    attention_heads=4,
+    key_value_heads=2,
+    vocabulary=50,
+    matrix=16,
+    samples=2,
+    tokens=24,
+    prompt=8,
+    response=2,
+    responses=3,
+)
+
+
+def test_the_weights_that_every_token_is_multiplied_with():
+    """A layer: q and o 32x32, k and v 32x16, three of the MLP 32x64: 9,216; two layers of them."""
+    model = gpu.decoder(TOY, "cpu", torch.float32)
+    assert gpu.matmul_weights(model) == 2 * (2 * 1024 + 2 * 512 + 3 * 2048) == 18_432
+
+
+def test_the_default_size_is_of_the_8b_class():
+    """Llama 3.1 8B without its embeddings: 32 layers of 2·4096² + 2·4096·1024 + 3·4096·14336."""
+    size = gpu.Size()
+    layer = 2 * 4096**2 + 2 * 4096 * 1024 + 3 * 4096 * 14336
+    with torch.device("meta"):
+        model = gpu.decoder(size, "meta", torch.bfloat16)
+    assert gpu.matmul_weights(model) == 32 * layer == 6_979_321_856
+
+
+def test_the_limit_of_sharing_a_prompt():
+    """K (P + R) / (P + K R): 8 · 640 / 1536, and 3 · 10 / 14."""
+    assert gpu.shared_limit(gpu.Size()) == pytest.approx(3.3333, abs=1e-4)
+    assert gpu.shared_limit(TOY) == pytest.approx(30 / 14)
+
+
+def test_a_toy_decoder_is_measured():
+    part = gpu.measure_decoder(TOY, "cpu", torch.float32, rounds=2)
+    share = part.ratios["gpu_matmul_share"]
+    assert share is not None
+    assert share > 0
+    assert {row["what"] for row in part.rows} == {"matrix product", "decoder"}
+    assert all(len(found) == 2 for found in part.details["seconds"].values())
