@@ -23,7 +23,7 @@ class Plan:
     """
 
     heads: tuple[HeadSpec, ...]
-    columns: np.ndarray  # (H,) where the heads stand along the last axis of the backend's values
+    columns: np.ndarray | slice  # (H,) heads along the last axis of the backend's values
     mean: np.ndarray  # (H,) of the calibration
     std: np.ndarray  # (H,)
     weights: np.ndarray  # (H,)
@@ -59,6 +59,7 @@ def make_plan(
             weighs a head that is not computed; `penalty` is negative or not finite.
     """
     chosen = _chosen_heads(options.heads, heads)
+    every = len(chosen) == len(heads)
     if not (math.isfinite(options.penalty) and options.penalty >= 0):
         raise InvalidRequest(
             f"penalty is {options.penalty}; it must be finite and at least 0. Send 0 for no penalty.",
@@ -76,7 +77,7 @@ def make_plan(
     ]
     return Plan(
         heads=tuple(segments),
-        columns=np.array([heads.index(head) for head in chosen]),
+        columns=slice(None) if every else np.array([heads.index(head) for head in chosen]),
         mean=mean,
         std=std,
         weights=np.array(_weights(options.weights, chosen, heads), np.float64),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import random
 import re
-import uuid
 from collections.abc import Mapping
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -14,6 +14,7 @@ REQUEST_ID = "x-request-id"
 CARRIER = ("traceparent", "tracestate")
 """Headers of the W3C trace context."""
 
+_draw = random.Random()
 _USABLE_ID = re.compile(r"[!-~]{1,128}")
 _NAMES = {name.encode(): name for name in (REQUEST_ID, *CARRIER)}
 
@@ -26,7 +27,7 @@ def enter(headers: Mapping[str, str]) -> Caller:
     """
     given = headers.get(REQUEST_ID, "")
     caller = Caller(
-        given if _USABLE_ID.fullmatch(given) else uuid.uuid4().hex,
+        given if _USABLE_ID.fullmatch(given) else f"{_draw.getrandbits(128):032x}",
         carrier={name: headers[name] for name in CARRIER if name in headers},
     )
     CALLER.set(caller)

@@ -64,8 +64,9 @@ def create_app(admission: Admission) -> FastAPI:
     openapi.install(app)
     _answer_every_error(app, admission)
     answer, look_up = _answering(admission), _looking_up(admission)
-    drop_ins = compat.install(app, admission, answer, look_up)
-    _scoring_routes(app, answer, drop_ins)
+    drop_ins = compat.Door(app, admission, answer, look_up)
+    _scoring_routes(app, answer, drop_ins)  # first: routes are tried in their order
+    compat.install(drop_ins)
     _model_routes(app, look_up)
     soup_routes.install(app, admission, _answering(admission, admin=True))
     _operating_routes(app, admission)

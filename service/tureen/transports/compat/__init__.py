@@ -21,9 +21,6 @@ error beside numbers.
 
 from __future__ import annotations
 
-from fastapi import FastAPI
-
-from tureen.transports.admission import Admission
 from tureen.transports.compat import (
     infinity,
     kserve,
@@ -45,9 +42,7 @@ __all__ = ["NATIVE", "Answer", "Door", "LookUp", "Work", "install", "native_or_p
 MODULES = (openrlhf, slime, vllm, pairs, rerank, tei, infinity, kserve, llamafactory, nim)
 
 
-def install(app: FastAPI, admission: Admission, answer: Answer, look_up: LookUp) -> Door:
-    """Adds the routes to `app`. answer, look_up: the way of every request that scores, or asks."""
-    door = Door(app, admission, answer, look_up)
+def install(door: Door) -> None:
+    """Adds the routes to the door's application."""
     for module in MODULES:
         module.install(door)
-    return door
