@@ -61,6 +61,17 @@ def panels(count: int) -> tuple[Figure, list[Axes]]:
         return made, [made.add_subplot(1, count, place + 1) for place in range(count)]
 
 
+def radar() -> tuple[Figure, Axes]:
+    """A figure with one pair of polar axes, the first one upwards, clockwise."""
+    with style():
+        made = Figure(figsize=(6.0, 6.0))
+        FigureCanvasAgg(made)
+        axes = made.add_subplot(1, 1, 1, projection="polar")
+        axes.set_theta_zero_location("N")  # pyright: ignore[reportAttributeAccessIssue] - of polar axes
+        axes.set_theta_direction(-1)  # pyright: ignore[reportAttributeAccessIssue]
+        return made, axes
+
+
 def save(made: Figure, path: Path) -> Path:
     """Writes the figure as PNG; a legend is drawn where something has a label.
 
@@ -70,7 +81,7 @@ def save(made: Figure, path: Path) -> Path:
     if path.suffix != ".png":
         raise ValueError(f"{path} is to hold a plot; plots are PNG: give a name that ends in .png")
     with style():
-        for axes in made.axes:
+        for axes in made.axes if not made.legends else ():
             if axes.get_legend() is None and axes.get_legend_handles_labels()[0]:
                 axes.legend()
         path.parent.mkdir(parents=True, exist_ok=True)

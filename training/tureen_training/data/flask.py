@@ -1,4 +1,4 @@
-"""Reader of FLASK's responses (Ye et al. 2023, arXiv:2307.10928): eight systems on the same instructions.
+"""Readers of FLASK (Ye et al. 2023, arXiv:2307.10928): its instructions, and the responses of eight systems to them.
 
 The release has no ratings of them, so there is nothing to learn; a judge or a reward model rates them in evaluation.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from tureen_training.data.jsonl import Seen, records
@@ -33,3 +34,48 @@ def read_flask(path: Path, skipped: Counter[str], origin: str) -> Iterator[Examp
             responses=responses,
             group=group_of(prompt),
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Instance:
+    """One instruction of the evaluation set. answer: the reference, "" where there is none. skills: as the data name
+    them, "Logical Robustness". domains: without the mark -1 for a missing one. difficulty: None where it is missing."""
+
+    idx: int
+    instruction: str
+    answer: str
+    skills: tuple[str, ...]
+    domains: tuple[str, ...]
+    difficulty: str | None
+
+
+def read_instances(path: Path) -> Iterator[Instance]:
+    """Yields the instructions of `evaluation` (or `hard`) one by one; raises `BadData`."""
+    seen = Seen("idx")
+    for fields in records(path):
+        idx = fields.get("idx", int)
+        seen.add(str(idx), fields)
+        yield Instance(
+            idx=idx,
+            instruction=fields.text("instruction"),
+            answer=fields.optional("answer", str) or "",
+            skills=fields.texts("skill"),
+            domains=tuple(d for d in map(str, fields.get("domain", list)) if d != MISSING),
+            difficulty=fields.optional("difficulty", str),
+        )
+
+
+def read_systems(path: Path, skipped: Counter[str]) -> Iterator[tuple[int, dict[str, str]]]:
+    """(idx, system -> its response) one by one, blank responses left out and counted; raises `BadData`."""
+    for fields in records(path):
+        systems = fields.object("responses")
+        texts = {name: systems.get(name, str) for name in systems.record}
+        skipped["blank response"] += sum(not text.strip() for text in texts.values())
+        yield (
+            fields.get("idx", int),
+            {name: text for name, text in texts.items() if text.strip()},
+        )
+
+
+MISSING = "-1"
+"""Marks a domain that nobody named."""

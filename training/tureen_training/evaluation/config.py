@@ -24,7 +24,9 @@ class Config:
     responses_per_prompt, max_new_tokens, temperature: of what policies write in the suite collapse.
     text: file of held-out {text} for the perplexity in the suite collapse; empty is that of WikiText-2 in `data`.
     responses: file of prompts with their responses, in our own format or any that is known, for the suite
-        robustness; empty is that of QA-Feedback in `data`.
+        robustness; empty is that of QA-Feedback in `data`. Of flask in the layout of its own responses.
+    rubrics: file of the judge's rubrics in the suite flask. systems: those whose responses are judged there; none
+        is all.
     rubric: by which the judge of the suite win_rate compares: one that ships, or a file.
     judge_url: of an OpenAI-compatible API, as http://host:port/v1. judge_model: as that calls it.
     judge_api_key_env: environment variable that holds the key of the judge; unset, none is sent.
@@ -52,6 +54,8 @@ class Config:
     temperature: float = 1.0
     text: str = ""
     responses: str = ""
+    rubrics: str = ""
+    systems: tuple[str, ...] = ()
     rubric: str = "preference"
     judge_url: str = ""
     judge_model: str = ""

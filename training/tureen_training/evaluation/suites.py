@@ -9,6 +9,7 @@ from tureen.errors import nearest
 from tureen_training.evaluation import (
     collapse,
     crows_pairs,
+    flask,
     halueval,
     hh_rlhf,
     qa_feedback,
@@ -76,6 +77,7 @@ SUITES: Mapping[str, Suite] = {
     ),
     "robustness": Suite("edits that a reward must see through", (REWARD,), robustness.evaluate),
     "rm_bench": Suite("RM-Bench: substance against style", (REWARD,), rm_bench.evaluate),
+    "flask": Suite("twelve skills, by a judge or by heads", (JUDGE, REWARD), flask.evaluate),
     "win_rate": Suite(
         "how often one policy's responses beat another's",
         (TWO_POLICIES | REWARD, TWO_POLICIES | JUDGE),

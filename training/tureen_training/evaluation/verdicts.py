@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from tureen_training.evaluation.job import Job
 from tureen_training.evaluation.results import key_of, resumed
@@ -22,24 +22,21 @@ VerdictT = TypeVar("VerdictT")
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """name: of the prompt, for people who read the file. messages: what the judge is asked."""
+class Question(Generic[VerdictT]):
+    """name: of the prompt, for people who read the file. messages: what the judge is asked. read: the judge's text ->
+    the verdict; raises JudgeError where there is none."""
 
     name: str
     messages: Sequence[Message]
+    read: Callable[[str], VerdictT]
 
 
 def verdicts(
-    job: Job,
-    questions: Sequence[Question],
-    read: Callable[[str], VerdictT],
-    *,
-    part: str = "judge",
+    job: Job, questions: Sequence[Question[VerdictT]], *, part: str = "judge"
 ) -> list[VerdictT | Failure]:
     """The verdict on each question, in order; failures are counted in a note.
 
     Args:
-        read: the judge's text -> the verdict; raises JudgeError where there is none.
         part: names the file of results, see `Job.results`.
 
     Raises:
@@ -54,7 +51,7 @@ def verdicts(
             try:
                 if isinstance(outcome, JudgeError):
                     raise outcome
-                verdict = read(outcome.text)
+                verdict = questions[place].read(outcome.text)
             except JudgeError as error:
                 yield place, error.failure
                 continue
@@ -66,7 +63,15 @@ def verdicts(
             return None
         return {"id": questions[place].name, "text": texts.pop(keys[place])}
 
+    def again(record: Record) -> VerdictT | Failure:
+        question = by_key.get(record["key"])
+        try:
+            return Failure.UNREADABLE if question is None else question.read(record["text"])
+        except JudgeError as error:
+            return error.failure
+
     keys = [key_of(list(question.messages)) for question in questions]
+    by_key = dict(zip(keys, questions, strict=True))
     try:
         found = resumed(
             job.results(part),
@@ -74,7 +79,7 @@ def verdicts(
             keys,
             work,
             write=write,
-            read=lambda record: read(record["text"]),
+            read=again,
             what="judging",
         )
     except JudgeError as error:

@@ -106,11 +106,12 @@ def judged(job: Job, found: Sequence[Match]) -> dict[str, Figure]:
         Question(
             match.prompt_id,
             rubric.messages(prompt_text(match.prompt, match.messages), shown, match.context),
+            rubric.read,
         )
         for match, first, after in pairs
         for shown in ((after, first), (first, after))
     ]
-    said = verdicts(job, questions, rubric.read)
+    said = verdicts(job, questions)
     return judge_figures(
         [(match.prompt_id, len(after) - len(first)) for match, first, after in pairs],
         list(zip(said[::2], said[1::2], strict=True)),

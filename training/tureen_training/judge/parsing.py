@@ -17,6 +17,7 @@ from tureen_training.judge.errors import Failure, JudgeError
 T = TypeVar("T")
 
 _NUMBER = re.compile(r"([+-]?\d+(?:\.\d+)?)(?:\s*/\s*(\d+))?")
+_NOT_APPLICABLE = frozenset({"n/a", "na", "not applicable"})
 _REFUSAL = re.compile(
     r"\b(?:I(?:’|')?m (?:sorry|unable|not able)|I (?:can(?:no|’|')t|cannot|won(?:’|')t|will not|decline)"
     r"|as an AI\b|unable to (?:assist|rate|judge|evaluate|provide))",
@@ -42,6 +43,17 @@ def parse_rating(text: str, low: int, high: int, name: str = "Rating") -> int:
             Failure.OUT_OF_SCALE, f"{found!r} is not a whole number from {low} to {high}"
         )
     return int(number)
+
+
+def parse_optional_rating(text: str, low: int, high: int, name: str) -> int | None:
+    """As `parse_rating`; None where the judge wrote N/A, which is no number and never counts as one.
+
+    Raises:
+        JudgeError: as `parse_rating`.
+    """
+    if _stated(text, name).casefold() in _NOT_APPLICABLE:
+        return None
+    return parse_rating(text, low, high, name)
 
 
 def parse_choice(text: str, choices: Mapping[str, T], name: str = "Verdict") -> T:

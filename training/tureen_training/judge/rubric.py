@@ -92,8 +92,7 @@ class Rubric:
         parts += [("context", passage) for passage in context]
         names = ["response"] if self.kind == "rating" else ["response A", "response B"]
         parts += list(zip(names, responses, strict=True))
-        fence = _fence([text for _, text in parts])
-        shown = "\n\n".join(f"<{fence} {name}>\n{text}\n</{fence}>" for name, text in parts)
+        fence, shown = fenced(parts)
         return [
             {"role": "system", "content": f"{self.instructions.strip()}\n\n{self._format(fence)}"},
             {"role": "user", "content": shown},
@@ -128,6 +127,12 @@ def prompt_text(prompt: str | None, messages: Sequence[Turn] | None) -> str:
     if prompt is not None:
         return prompt
     return "\n\n".join(f"{turn.role}: {turn.content}" for turn in messages or ())
+
+
+def fenced(parts: Sequence[tuple[str, str]]) -> tuple[str, str]:
+    """A tag that no text contains, and the named texts between such tags."""
+    fence = _fence([text for _, text in parts])
+    return fence, "\n\n".join(f"<{fence} {name}>\n{text}\n</{fence}>" for name, text in parts)
 
 
 def _fence(texts: Sequence[str]) -> str:
