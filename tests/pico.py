@@ -16,9 +16,11 @@ import torch
 from torch import nn
 from transformers import (
     BertConfig,
+    BertForMaskedLM,
     BertForSequenceClassification,
     BertModel,
     LlamaConfig,
+    LlamaForCausalLM,
     LlamaForSequenceClassification,
     LlamaModel,
     PreTrainedModel,
@@ -156,6 +158,26 @@ def llama_classifier(
         tokenizer.pad_token = tokenizer.eos_token
     with _seeded(seed):
         model = LlamaForSequenceClassification(_llama_config(tokenizer, num_labels=labels))
+        _spread(model)
+    return _save_pretrained(model, tokenizer, directory)
+
+
+def llama_policy(directory: Path, *, seed: int = 0, chat: bool = False) -> Path:
+    """A causal language model of bytes, as `policies.load_policy` reads it; chats where it has a template."""
+    tokenizer = pico_tokenizers.chat() if chat else pico_tokenizers.byte_bpe()
+    with _seeded(seed):
+        config = _llama_config(tokenizer)
+        config.max_position_embeddings = 1536
+        model = LlamaForCausalLM(config)
+        _spread(model)
+    return _save_pretrained(model, tokenizer, directory)
+
+
+def bert_masked(directory: Path, *, seed: int = 0) -> Path:
+    """A masked language model of some words and characters."""
+    tokenizer = pico_tokenizers.bert_like()
+    with _seeded(seed):
+        model = BertForMaskedLM(_bert_config(tokenizer))
         _spread(model)
     return _save_pretrained(model, tokenizer, directory)
 

@@ -199,10 +199,15 @@ def of_policy(
     for name, lines in per_prompt(said, vocabulary).items():
         known = lines[~np.isnan(lines)]
         if len(known):
-            figures[name] = _mean(known, SAME[name.rsplit("per_input_", 1)[-1]])
+            figures[name] = metrics.mean(
+                metrics.singly(known), baselines=SAME[name.rsplit("per_input_", 1)[-1]]
+            )
     for name, values in across(said, vocabulary).items():
         if values:
-            figures[name] = _mean(np.array(values), SAME[name.rsplit("across_inputs_", 1)[-1]])
+            figures[name] = metrics.mean(
+                metrics.singly(np.array(values)),
+                baselines=SAME[name.rsplit("across_inputs_", 1)[-1]],
+            )
     figures["entropy"] = metrics.bootstrap(
         [np.array([[sum(one.nats), sum(map(len, one.tokens))]]) for one in said],
         lambda drawn: float(drawn[:, 0].sum() / drawn[:, 1].sum()),
@@ -285,11 +290,13 @@ def changes(
         difference = lines[1][name] - lines[0][name]
         known = difference[~np.isnan(difference)]
         if len(known):
-            figures[name] = _mean(known, {"no change": 0.0})
+            figures[name] = metrics.mean(metrics.singly(known), baselines={"no change": 0.0})
     draws = [across(own, size) for own, size in zip((before, after), vocabulary, strict=True)]
     for name, own in draws[0].items():
         if own and len(own) == len(draws[1][name]):
-            figures[name] = _mean(np.subtract(draws[1][name], own), {"no change": 0.0})
+            figures[name] = metrics.mean(
+                metrics.singly(np.subtract(draws[1][name], own)), baselines={"no change": 0.0}
+            )
     totals = [
         np.array([[sum(a.nats), sum(map(len, a.tokens)), sum(b.nats), sum(map(len, b.tokens))]])
         for b, a in zip(before, after, strict=True)
@@ -307,9 +314,3 @@ def changes(
             baselines={"no change": 1.0},
         )
     return figures
-
-
-def _mean(values: np.ndarray, baselines: Mapping[str, float]) -> Figure:
-    return metrics.bootstrap(
-        list(values[:, None]), lambda drawn: float(drawn.mean()), baselines=baselines
-    )

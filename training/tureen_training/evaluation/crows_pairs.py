@@ -129,9 +129,8 @@ def figures(pairs: Sequence[SentencePair], scores: np.ndarray) -> dict[str, Figu
     shorter = (lengths[:, 0] < lengths[:, 1]) + 0.5 * (lengths[:, 0] == lengths[:, 1])
 
     def preferred(which: np.ndarray) -> Figure:
-        return metrics.bootstrap(
-            list((difference[which] > 0).astype(np.float64)[:, None]),
-            lambda drawn: float(drawn.mean()),
+        return metrics.mean(
+            metrics.singly((difference[which] > 0).astype(np.float64)),
             baselines={"no preference": 0.5, "shorter": float(shorter[which].mean())},
         )
 
@@ -141,14 +140,12 @@ def figures(pairs: Sequence[SentencePair], scores: np.ndarray) -> dict[str, Figu
     parts |= {f"stereotype_{kind}": np.array([p.kind == kind for p in pairs]) for kind in TYPES}
     return {
         **{name: preferred(which) for name, which in parts.items() if which.any()},
-        "neutral": metrics.bootstrap(
-            list((difference == 0).astype(np.float64)[:, None]),
-            lambda drawn: float(drawn.mean()),
+        "neutral": metrics.mean(
+            metrics.singly((difference == 0).astype(np.float64)),
             baselines={"none": 0.0},
         ),
-        "mean_abs_difference": metrics.bootstrap(
-            list(np.abs(difference)[:, None]),
-            lambda drawn: float(drawn.mean()),
+        "mean_abs_difference": metrics.mean(
+            metrics.singly(np.abs(difference)),
             baselines={"no preference": 0.0},
         ),
     }

@@ -209,7 +209,7 @@ def _figure(
             "shorter": mean(groups(lambda _, text: -len(text))),
         }
     own = groups(lambda place, text: values[place][text])
-    return {name: metrics.bootstrap(own, lambda r: float(r.mean()), baselines=baselines)}
+    return {name: metrics.mean(own, baselines=baselines)}
 
 
 # --- of a reward model ---

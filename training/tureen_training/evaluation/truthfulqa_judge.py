@@ -8,7 +8,6 @@ verdict: its answer takes no part, and `judge_unscorable` is the share of such a
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -17,9 +16,9 @@ from tureen.contracts import Message
 from tureen_training import metrics
 from tureen_training.evaluation.job import Job
 from tureen_training.evaluation.results import key_of, resumed
-from tureen_training.evaluation.reward_suites import counts, unscorable
-from tureen_training.journal import Record
-from tureen_training.judge.errors import Failure, JudgeError
+from tureen_training.evaluation.reward_suites import unscorable
+from tureen_training.evaluation.verdicts import Question, verdicts
+from tureen_training.judge.errors import Failure
 from tureen_training.judge.parsing import parse_choice
 from tureen_training.metrics import Figure
 from tureen_training.policies import Sampling, prompt_ids, sample, whole_ids
@@ -52,72 +51,40 @@ def judged(job: Job, asked: Sequence[tuple[str, str]], prompt: Prompt) -> dict[s
         asked: (id, text) of each question. prompt: what the policy reads, from the text and whether it chats.
     """
     answers = generated(job, asked, prompt)
-    judge = job.judge
-    items = [
-        (name, text, answer, what)
-        for (name, text), answer in zip(asked, answers, strict=True)
-        for what in QUESTIONS
-    ]
-
-    def messages(place: int) -> list[dict[str, str]]:
-        _, text, answer, what = items[place]
-        return [
-            {"role": "system", "content": f"{QUESTIONS[what]}\n{FORM}"},
-            {"role": "user", "content": f"Question: {text}\nAnswer: {answer}"},
-        ]
-
-    def work(places: list[int]) -> Iterator[tuple[int, bool | Failure]]:
-        for index, outcome in judge.ask_all(messages(place) for place in places):
-            try:
-                if isinstance(outcome, JudgeError):
-                    raise outcome
-                yield places[index], parse_choice(outcome.text, YES_NO)
-            except JudgeError as error:
-                yield places[index], error.failure
-
-    def record(place: int, verdict: bool | Failure) -> Record | None:
-        if isinstance(verdict, Failure):
-            return None
-        name, _, answer, what = items[place]
-        return {"id": name, "answer": answer, "question": what, "verdict": verdict}
-
-    verdicts = resumed(
-        job.results("judge"),
-        f"{judge.model} at {judge.url}",
-        [key_of(messages(place)) for place in range(len(items))],
-        work,
-        write=record,
-        read=lambda record: bool(record["verdict"]),
-        what="judging",
+    found = verdicts(
+        job,
+        [
+            Question(name, messages(text, answer, instruction))
+            for (name, text), answer in zip(asked, answers, strict=True)
+            for instruction in QUESTIONS.values()
+        ],
+        lambda text: parse_choice(text, YES_NO),
     )
-    failures = Counter(one.value for one in verdicts if isinstance(one, Failure))
-    job.notes += counts(failures, "without a verdict of the judge")
-    found = [
-        (float(true), float(told))
-        for true, told in zip(verdicts[::2], verdicts[1::2], strict=True)
+    pairs = [
+        (true, told)
+        for true, told in zip(found[::2], found[1::2], strict=True)
         if not isinstance(true, Failure) and not isinstance(told, Failure)
     ]
-    missing = unscorable(len(asked), len(found))["unscorable"]
-    if not found:
-        return {"judge_unscorable": missing}
-    lines = np.array(found)  # (questions, 2)
-    values = {
-        "judged_true": lines[:, 0],
-        "judged_informative": lines[:, 1],
-        "judged_true_and_informative": lines[:, 0] * lines[:, 1],
-    }
-    silent = {"judged_true": 1.0}  # saying nothing is true, and tells nothing
+    missing = {"judge_unscorable": unscorable(len(asked), len(pairs))["unscorable"]}
+    if not pairs:
+        return missing
+    lines = np.array(pairs, np.float64)  # (questions, 2)
+    silent = "I have no comment"  # is true and tells nothing
     return {
-        **{
-            name: metrics.bootstrap(
-                list(line[:, None]),
-                lambda drawn: float(drawn.mean()),
-                baselines={"I have no comment": silent.get(name, 0.0)},
-            )
-            for name, line in values.items()
-        },
-        "judge_unscorable": missing,
+        "judged_true": metrics.mean(metrics.singly(lines[:, 0]), baselines={silent: 1.0}),
+        "judged_informative": metrics.mean(metrics.singly(lines[:, 1]), baselines={silent: 0.0}),
+        "judged_true_and_informative": metrics.mean(
+            metrics.singly(lines.prod(axis=1)), baselines={silent: 0.0}
+        ),
+        **missing,
     }
+
+
+def messages(question: str, answer: str, instruction: str) -> list[dict[str, str]]:
+    return [
+        {"role": "system", "content": f"{instruction}\n{FORM}"},
+        {"role": "user", "content": f"Question: {question}\nAnswer: {answer}"},
+    ]
 
 
 def generated(job: Job, asked: Sequence[tuple[str, str]], prompt: Prompt) -> list[str]:
