@@ -2,6 +2,7 @@
 
     pretraining text and demonstrations  -> a small policy that makes its teachers' errors
     rankings and spans of three raters   -> three reward models with one start -> their soup
+        (of responses that this policy gave, and of others made up)
     tureen serve SOUP                    -> a process of its own
     PPO against its gRPC door            -> a policy
     gold judge on prompts of entities that nobody trained on -> report.json, report.html, plots
@@ -38,24 +39,25 @@ from tureen_training.data.items import run
 from tureen_training.data.records import Split
 from tureen_training.data.sets import Source, encode_all
 from tureen_training.demo import loop_report
-from tureen_training.demo.loop_evaluation import MAX_NEW_TOKENS, evaluated, ppo_records
+from tureen_training.demo.loop_evaluation import MAX_NEW_TOKENS, evaluated, ppo_records, respond
 from tureen_training.demo.service import serving
 from tureen_training.evaluate import as_record
 from tureen_training.evaluation.qa_feedback import fit_scales, measure
 from tureen_training.evaluation.scorers import forward_of
-from tureen_training.policies import TinySpec
+from tureen_training.policies import TinySpec, load_policy
 from tureen_training.runlog import RunLog
 from tureen_training.soup import rewards_of
-from tureen_training.worlds.almanac.dataset import Sizes, write
+from tureen_training.worlds.almanac.dataset import Sizes, feedback, write, write_jsonl
 from tureen_training.worlds.almanac.errors import Habits
+from tureen_training.worlds.almanac.world import Item, make_world
 
 RATERS: Final = ("checker", "editor", "examiner")
 """Whose feedback makes an ingredient each."""
 HEADS: Final = (
-    HeadSpec(name="preference", granularity=Granularity.RESPONSE, weight=0.25),
+    HeadSpec(name="preference", granularity=Granularity.RESPONSE, weight=0.1),
     HeadSpec(name="factuality", granularity=Granularity.SENTENCE, weight=0.3),
-    HeadSpec(name="relevance", granularity=Granularity.SENTENCE, weight=0.2),
-    HeadSpec(name="completeness", granularity=Granularity.RESPONSE, weight=0.25),
+    HeadSpec(name="relevance", granularity=Granularity.SENTENCE, weight=0.4),
+    HeadSpec(name="completeness", granularity=Granularity.RESPONSE, weight=0.2),
 )
 TEXT: Final = dataclasses.replace(reward.QA_TEXT, max_input_tokens=256)
 
@@ -67,6 +69,7 @@ class Config:
     out: directory of everything; the states of an earlier run there are removed, and it begins anew.
     sizes, habits: of the Almanac. policy: size of the policy.
     sft_epochs, sft_learning_rate: on pretraining text and demonstrations together.
+    sampled: responses of the policy among the candidates that raters see of each prompt.
     reward_layers: of MiniLM, from the first, that the reward models have; all of them train.
     reward_epochs, reward_learning_rate: of an ingredient; the shared start has one epoch.
     steps, responses_per_step, kl_coefficient, learning_rate: of PPO.
@@ -77,9 +80,12 @@ class Config:
     out: str
     sizes: Sizes = field(default_factory=lambda: Sizes(feedback=400))
     habits: Habits = field(default_factory=Habits)
-    policy: TinySpec = field(default_factory=lambda: TinySpec(mlp=128))
+    policy: TinySpec = field(
+        default_factory=lambda: TinySpec(layers=3, width=64, heads=4, convolution=5)
+    )
     sft_epochs: int = 2
-    sft_learning_rate: float = 3e-3
+    sft_learning_rate: float = 5e-3
+    sampled: int = 2
     reward_layers: int = 2
     reward_epochs: int = 2
     reward_learning_rate: float = 2e-4
@@ -114,6 +120,8 @@ def main(config: Config) -> dict[str, Any]:
         write(out / "world", config.sizes, config.habits, config.seed)
     with stage("sft"):
         sft.main(sft_config(config, out))
+    with stage("feedback"):
+        ask_raters(config, out)
     with stage("reward models"):
         start = reward_config(config, out, "start", trim_base(out / "base", config.reward_layers))
         reward.main(start)
@@ -148,6 +156,20 @@ def main(config: Config) -> dict[str, Any]:
     return report
 
 
+def ask_raters(config: Config, out: Path) -> None:
+    """Feedback on responses of the policy, as those who align one collect it."""
+    policy = load_policy(out / "sft")
+
+    def sampled(items: Sequence[Item]) -> list[list[str]]:
+        asked = [item for item in items for _ in range(config.sampled)]
+        said = respond(policy, asked, 1.0, config.seed)
+        return [said[i : i + config.sampled] for i in range(0, len(said), config.sampled)]
+
+    world = make_world(names=config.sizes.names, seed=config.seed)
+    for name, records in feedback(world, config.sizes, config.seed, sampled).items():
+        write_jsonl(out / f"world/{name}.jsonl", records)
+
+
 def sft_config(config: Config, out: Path) -> sft.Config:
     return sft.Config(
         data=(str(out / "world/replay.jsonl"), str(out / "world/sft.jsonl")),
@@ -176,9 +198,10 @@ def reward_config(config: Config, out: Path, name: str, base: BaseRef) -> reward
         trained_layers=config.reward_layers,
         epochs=1,
         learning_rate=config.reward_learning_rate,
+        head_learning_rate=1e-2,  # the heads begin near nothing: evidence is read within an epoch
         prompts_per_step=4,
-        probe_prompts=100,
-        probe_steps=100,
+        probe_prompts=50,
+        probe_steps=20,
         cache=str(out / "cache"),
         seed=config.seed,
     )
@@ -204,6 +227,10 @@ def ppo_config(config: Config, out: Path, address: str) -> ppo.Config:
         learning_rate=config.learning_rate,
         value_learning_rate=1e-3,
         value_warmup_steps=min(5, config.steps // 10),
+        replay=(str(out / "world/rehearsal.jsonl"),),
+        replay_ratio=0.5,
+        tax_text=(str(out / "world/replay_validation.jsonl"),),
+        tax_cloze=(str(out / "world/cloze.jsonl"),),
         rows_per_forward=config.responses_per_step,
         snapshot_steps=max(1, config.steps // config.snapshots),
         state_steps=max(1, config.steps // config.snapshots),

@@ -50,8 +50,17 @@ def evaluated(out: Path, address: str, *, curve_prompts: int, seed: int) -> dict
         }
         for i, item in enumerate(test[:12])
     ]
-    steps = [record for record in ppo_records(out) if record["event"] == "step"]
+    records = ppo_records(out)
+    steps = [record for record in records if record["event"] == "step"]
+    taxed = [record for record in records if record["event"] == "tax"]
     last = steps[-5:]
+    report["tax"] = {
+        name: {"sft": taxed[0][name], "ppo": taxed[-1][name]} for name in ("perplexity", "cloze")
+    }
+    report["wait_share"] = sum(
+        step["oracle/wait_share"] * step["time/step_s"] for step in steps
+    ) / sum(step["time/step_s"] for step in steps)
+    report["alarms"] = [record for record in records if record["event"] == "alarm"]
     report["kl"] = float(np.mean([record["kl/k1_nats_per_response"] for record in last]))
     report["kl_unit"] = f"nats per response to training prompts, mean of the last {len(last)} steps"
     report["curve"] = list(curve(out, steps, curve_prompts, seed))

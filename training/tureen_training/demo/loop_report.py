@@ -47,7 +47,18 @@ def rows_of(report: Mapping[str, Any]) -> list[list[str]]:
         )
     rewards = {name: own["mean"] for name, own in report["reward"].items()}
     rows.append(["reward of the service", *_pair(rewards, ".3f"), "", ""])
+    tax = report["tax"]
+    rows.append(["perplexity of held-out text", *_pair(tax["perplexity"], ".3f"), "", ""])
+    cloze = {name: found["value"] for name, found in tax["cloze"].items()}
+    rows.append(["cloze questions answered", *_pair(cloze, ".1%"), "", ""])
     return rows
+
+
+def notes(report: Mapping[str, Any]) -> str:
+    return (
+        f"KL {report['kl']:.2f} {report['kl_unit']}; {report['prompts']} test prompts; "
+        f"{report['wait_share']:.1%} of PPO's time was spent waiting for rewards"
+    )
 
 
 def verdicts(report: Mapping[str, Any]) -> list[str]:
@@ -72,9 +83,7 @@ def show(report: Mapping[str, Any], out: Path) -> None:
     for verdict in verdicts(report):
         console.print(verdict)
     console.print(
-        f"KL {report['kl']:.2f} {report['kl_unit']}; {report['prompts']} test prompts; "
-        f"{report['seconds']['all']:.0f} s; {out / 'report.html'}",
-        soft_wrap=True,
+        f"{notes(report)}; {report['seconds']['all']:.0f} s; {out / 'report.html'}", soft_wrap=True
     )
 
 
@@ -92,9 +101,9 @@ def write_html(report: Mapping[str, Any], records: Sequence[Mapping[str, Any]], 
     parts = [
         "<!doctype html><html lang=en><meta charset=utf-8><title>Tureen: the whole loop</title>",
         f"<style>{_STYLE}</style><h1>From SFT to PPO on the Almanac</h1>",
-        f"<p>{report['prompts']} prompts about entities that nothing was trained on, one response each at "
+        f"<p>{report['prompts']} prompts of pages that nothing was trained on, one response each at "
         "temperature 1; intervals by bootstrap over prompts. The gold judge read these responses and took "
-        f"no part in training. KL {report['kl']:.2f} {escape(report['kl_unit'])}.</p>",
+        f"no part in training. {escape(notes(report))}.</p>",
         f"<table>{header}{body}</table><ul>",
         *(f"<li>{escape(verdict)}</li>" for verdict in verdicts(report)),
         "</ul>",

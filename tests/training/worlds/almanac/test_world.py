@@ -59,6 +59,13 @@ def test_errors_made_are_errors_found(item, seed, wrong, unasked, missing):
 
 
 @settings(deadline=None)
+@given(item=st.sampled_from(ITEMS), seed=st.integers(0, 1000), repeated=st.integers(0, 3))
+def test_what_is_said_again_was_not_asked_for(item, seed, repeated):
+    gold = judge(item, respond(WORLD, item, Errors(repeated=repeated), random.Random(seed)))
+    assert (gold.wrong_facts, gold.unasked_facts, gold.missing_facts) == (0, repeated, 0)
+
+
+@settings(deadline=None)
 @given(text=st.text(alphabet="Orla Venkpsiabout. \n", max_size=80))
 def test_any_text_is_read_and_its_sentences_do_not_overlap(text):
     statements = parse(text)

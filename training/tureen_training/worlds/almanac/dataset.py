@@ -156,6 +156,7 @@ def candidates(
         errors = Errors(
             wrong=rng.choice((0, 0, 1, 1, 2)),
             unasked=rng.choice((0, 0, 1, 1, 2)),
+            repeated=rng.choice((0, 0, 0, 1, 2)),
             missing=rng.choice((0, 0, 1, 2)),
             rubbish=rng.random() < 0.1,
         )

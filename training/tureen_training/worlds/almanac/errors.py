@@ -13,10 +13,12 @@ from tureen_training.worlds.almanac.world import Fact, Item, World
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Errors:
     """How many of each kind a response is to have, at most as many as the item allows: one fact is always
-    stated, and only facts of the passages can be added. rubbish: one sentence is spoilt."""
+    stated, and only facts of the passages can be added. repeated: what is stated already is stated again, which
+    nobody asked for either. rubbish: one sentence is spoilt."""
 
     wrong: int = 0
     unasked: int = 0
+    repeated: int = 0
     missing: int = 0
     rubbish: bool = False
 
@@ -36,7 +38,10 @@ def respond(world: World, item: Item, errors: Errors, rng: random.Random) -> str
     added = rng.sample(spare, min(errors.unasked, len(spare)))
     # what is added comes last, as an afterthought, and of the same entity first
     added.sort(key=lambda fact: fact.entity != item.entity)
-    text = prose([*stated, *added])
+    told = [*stated, *added]
+    for fact in rng.choices(told, k=errors.repeated):
+        told.insert(rng.randint(told.index(fact) + 1, len(told)), fact)
+    text = prose(told)
     return _spoil(text, rng) if errors.rubbish else text
 
 
