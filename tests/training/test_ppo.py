@@ -14,7 +14,6 @@ import pico_tokenizers
 import pytest
 import torch
 import two_processes
-from client.stand_in import StandIn
 from doors import open_doors
 from pico_ppo import Rewarding, blue, nothing
 from server_process import serving
@@ -22,7 +21,7 @@ from server_process import serving
 from tureen.contracts import ScoreRequest
 from tureen.model.schema import SchemaError, decode
 from tureen_training import cli, oracle, ppo, resume
-from tureen_training.oracle import OracleUnavailable, RemoteOracle, SoupSwapped, Unscorable
+from tureen_training.oracle import OracleUnavailable, RemoteOracle, Unscorable
 from tureen_training.policies import TinySpec, load_policy, save_policy, tiny_policy
 from tureen_training.watch import Threshold
 
@@ -187,55 +186,6 @@ def test_a_step_against_a_server_is_a_step_against_the_model(root: Path, door: s
         assert torch.equal(tensor, weights[1][name]), name
 
 
-def test_rewards_are_on_their_way_while_the_next_chunk_is_sampled(root: Path, monkeypatch):
-    """The oracle is slow: it answers for a chunk once the next one has been sampled, for the last one once the networks
-    have read everything. A loop that waited for it earlier would meet an answer that is not there."""
-    happened: list[str] = []
-
-    class Late(Future):
-        def result(self, timeout=None):
-            assert self.done(), f"waited after {happened}"
-            happened.append("fetched")
-            return super().result(timeout)
-
-    class Slow(Rewarding):
-        def __init__(self) -> None:
-            super().__init__(blue)
-            self.owed: list[tuple[Late, list[Any]]] = []
-
-        def submit(self, samples):
-            happened.append("asked")
-            self.owed.append((Late(), super().submit(samples).result()))
-            return self.owed[-1][0]
-
-        def answer(self) -> None:
-            for future, rewards in self.owed:
-                future.set_result(rewards)
-            self.owed.clear()
-
-    oracle = Slow()
-
-    def noted(name: str, function):
-        def note(*args, **kwargs):
-            done = function(*args, **kwargs)
-            happened.append(name)
-            oracle.answer()
-            return done
-
-        return note
-
-    monkeypatch.setattr(ppo, "respond", noted("sampled", ppo.respond))
-    monkeypatch.setattr(ppo, "readings_of", noted("read", ppo.readings_of))
-    pico_ppo.run(root, "overlap", oracle, steps=1, chunks=3)
-    assert happened == ["sampled", "asked"] * 3 + ["read"] + ["fetched"] * 3
-    [step] = [
-        record
-        for record in pico_ppo.read(root / "overlap.run" / "metrics.jsonl")
-        if record["event"] == "step"
-    ]
-    assert 0 <= step["oracle/wait_share"] < 1
-
-
 def test_what_cannot_be_scored_teaches_nothing(root: Path):
     """Responses without a reward: they are counted, and where none has one nothing moves."""
 
@@ -263,23 +213,6 @@ def test_what_cannot_be_scored_teaches_nothing(root: Path):
         assert torch.equal(tensor, last.model.state_dict()[name]), name
 
 
-@pytest.mark.parametrize("action", ["warn", "raise_kl", "stop"])
-def test_an_alarm_does_what_its_threshold_says(root: Path, action: Any):
-    threshold = Threshold(figure="policy/entropy", above=0.0, times=2, action=action)
-    found = pico_ppo.run(root, f"alarm-{action}", Rewarding(blue), thresholds=(threshold,))
-    alarms = [r for r in pico_ppo.events(root, f"alarm-{action}") if r["event"] == "alarm"]
-    assert (alarms[0]["step"], alarms[0]["action"]) == (2, action)
-    coefficients = [step["kl/coefficient"] for step in found]
-    expected = {
-        "warn": [0.05] * 4,
-        "raise_kl": [0.05, 0.05, 0.075, 0.075],
-        "stop": [0.05] * 2,
-    }
-    assert coefficients == pytest.approx(expected[action])
-    stopped = load_policy(root / f"alarm-{action}").lineage["stopped"]
-    assert (stopped is not None) == (action == "stop")
-
-
 def test_an_outage_is_one_line_and_the_state_is_kept(root: Path, monkeypatch, capsys):
     monkeypatch.setattr(oracle, "RemoteOracle", lambda *_, **__: Rewarding(blue, available=3))
     options = {"prompts": [str(root / "prompts.jsonl")], "chunks": 2, "steps": 3, "epochs": 1}
@@ -291,29 +224,6 @@ def test_an_outage_is_one_line_and_the_state_is_kept(root: Path, monkeypatch, ca
     assert error.startswith("tureen-train ppo: Nobody answers. The run stopped before step 2")
     assert resume.read_record(root / "cut.run" / "state")["step"] == 1  # pyright: ignore[reportOptionalSubscript]
     assert len(pico_ppo.steps(root, "cut")) == 1
-
-
-@pytest.mark.parametrize("on_swap", ["refuse", "log"])
-def test_a_soup_swapped_in_the_middle_of_a_run(root: Path, on_swap: str):
-    """From the 21st response on, in the second step, the service scores with other weights."""
-    service = StandIn()
-
-    def swap(service: StandIn) -> None:
-        service.fingerprint = "sha256:two"
-
-    service.script += [lambda _: None] * 20 + [swap]
-    name = f"swap-{on_swap}"
-    with service.grpc() as server:
-        options = {"oracle": server.address, "on_swap": on_swap, "dense": False, "steps": 3}
-        config = pico_ppo.config(root, name, **options)
-        if on_swap == "refuse":
-            with pytest.raises(SoupSwapped, match=r"scored with sha256:two.*stopped before step 2"):
-                ppo.main(config)
-            assert len(pico_ppo.steps(root, name)) == 1
-        ppo.main(dataclasses.replace(config, on_swap="log"))
-    assert len(pico_ppo.steps(root, name)) == 3
-    [found] = [r for r in pico_ppo.events(root, name) if r["event"] == "swap"]
-    assert (found["old"], found["new"], found["step"]) == ("sha256:one", "sha256:two", 2)
 
 
 def test_another_lineage_is_warned_about(root: Path):
