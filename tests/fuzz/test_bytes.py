@@ -11,6 +11,7 @@ import httpx2
 import pytest
 from doors import OpenDoors, RawGrpc, refusal_of
 from fault_watch import WELL, health
+from fuzz.conftest import ADMIN_KEY
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -18,7 +19,7 @@ from tureen.contracts import Priority
 from tureen.v1 import reward_pb2 as pb
 
 few = settings(
-    max_examples=60,
+    max_examples=40,
     deadline=None,
     derandomize=True,
     database=None,
@@ -31,8 +32,14 @@ GOOD = json.dumps(
 MESSAGE = pb.ScoreRequest(
     samples=[pb.Sample(id="1", prompt="a", context=["b"], responses=["c", "d"])], uncertainty=True
 ).SerializeToString()
+METHODS = [
+    (service.full_name, method)
+    for service in pb.DESCRIPTOR.services_by_name.values()
+    for method in service.methods
+]
 REFUSED = {
     grpc.StatusCode.INVALID_ARGUMENT,
+    grpc.StatusCode.FAILED_PRECONDITION,  # of what has no soups
     grpc.StatusCode.NOT_FOUND,
     grpc.StatusCode.RESOURCE_EXHAUSTED,
 }
@@ -73,13 +80,28 @@ def raw(doors: OpenDoors) -> Iterator[RawGrpc]:
     client.channel.close()
 
 
-@few
-@given(body=st.binary(max_size=200) | damaged(GOOD) | odd_bodies())
-@pytest.mark.parametrize("route", ["/v1/score", "/v1/rank", "/get_reward", "/rerank", "/pooling"])
-def test_bodies(http: httpx2.Client, route: str, body: bytes):
-    answer = http.post(route, content=body)
-    assert answer.status_code in (200, 400, 404, 413, 422, 424), answer.text
-    answer.json()
+@pytest.fixture(scope="module")
+def routes(http: httpx2.Client) -> dict[str, bytes]:
+    """Every route that takes a body, and one that it takes."""
+    return {
+        path.replace("{model}", "rm"): json.dumps(
+            operations["post"]["requestBody"]["content"]["application/json"]["example"]
+        ).encode()
+        for path, operations in http.get("/openapi.json").json()["paths"].items()
+        if "requestBody" in operations.get("post", {})
+    }
+
+
+@settings(few, max_examples=20)
+@given(data=st.data())
+def test_bodies(http: httpx2.Client, routes: dict[str, bytes], data: st.DataObject):
+    """At every route in turn: bytes, its own example damaged, and well-formed JSON of other things."""
+    for route, good in routes.items():
+        body = data.draw(st.binary(max_size=200) | damaged(good) | odd_bodies(), label=route)
+        headers = {"Authorization": f"Bearer {ADMIN_KEY}"} if "/soups" in route else {}
+        answer = http.post(route, content=body, headers=headers)
+        assert answer.status_code in (200, 400, 404, 409, 413, 422, 424), answer.text
+        answer.json()
 
 
 printable = st.characters(codec="latin-1", exclude_categories=["Cc"])  # else the client refuses
@@ -132,13 +154,19 @@ def test_bytes_on_the_grpc_port(doors: OpenDoors, sent: bytes):
 
 @few
 @given(message=st.binary(max_size=200) | damaged(MESSAGE))
-@pytest.mark.parametrize("method", ["Score", "Rank", "GetModel"])
-def test_messages(raw: RawGrpc, method: str, message: bytes):
-    try:
-        raw.method(method)(message, timeout=20)
-    except grpc.RpcError as error:
-        refusal = refusal_of(error)
-        assert refusal.status in REFUSED, refusal
+def test_messages(raw: RawGrpc, message: bytes):
+    """At every method of both services; a stream says in its answer what another call is refused for."""
+    for service, method in METHODS:
+        try:
+            if method.client_streaming:
+                [answer] = raw.method(method.name, stream=True)(iter([message]), timeout=20)
+                pb.ScoreResponse.FromString(answer)
+            else:
+                call = raw.channel.unary_unary(f"/{service}/{method.name}", None, None)
+                call(message, timeout=20, metadata=(("authorization", f"Bearer {ADMIN_KEY}"),))
+        except grpc.RpcError as error:
+            refusal = refusal_of(error)
+            assert refusal.status in REFUSED, (method.name, refusal)
 
 
 def test_afterwards_all_is_well(doors: OpenDoors, raw: RawGrpc):

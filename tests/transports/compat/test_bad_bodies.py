@@ -119,6 +119,15 @@ ROUTES = {
 }
 
 
+RANK = Route(
+    "rank",
+    lambda text: {"prompt": "hi", "responses": [text]},
+    lambda n: {"prompt": "hi", "responses": ["a"] * n},
+    422,
+)
+SCORING = {**ROUTES, "/v1/rank": RANK}  # Tureen's own beside those of others
+
+
 def path_of(name: str) -> str:
     return name.split(" ")[0]
 
@@ -152,10 +161,19 @@ CASES: dict[str, tuple[str, Callable[[Route], bytes | None]]] = {
 }
 
 
-@pytest.mark.parametrize("name", ROUTES)
+def test_no_scoring_route_is_left_out(http: httpx2.Client):
+    """/v1/score has a table of its own for Tureen's body, through both doors (test_bad_input.py)."""
+    paths = http.get("/openapi.json").json()["paths"]
+    taking = {path for path, one in paths.items() if "requestBody" in one.get("post", {})}
+    assert {documented(name) for name in SCORING} == {
+        path.replace("/versions/{version}", "") for path in taking
+    } - {"/v1/soups"}
+
+
+@pytest.mark.parametrize("name", SCORING)
 def test_bad_input(name: str, http: httpx2.Client, doors: OpenDoors):
     """The whole table against one route (metrics are read once, for reading them takes longest)."""
-    route, before, expected = ROUTES[name], doors.counts(), Counter[str]()
+    route, before, expected = SCORING[name], doors.counts(), Counter[str]()
     for case, (code, body_of) in CASES.items():
         body = body_of(route)
         if body is None:
@@ -195,14 +213,14 @@ def locked():
         yield doors
 
 
-@pytest.mark.parametrize("name", [*ROUTES, "/info"])
+@pytest.mark.parametrize("name", [*SCORING, "/info"])
 def test_every_route_asks_for_the_key(name: str, locked: OpenDoors):
     with httpx2.Client(base_url=locked.url, timeout=20) as client:
 
         def send(headers: dict[str, str]) -> httpx2.Response:
             if name == "/info":
                 return client.get(name, headers=headers)
-            return client.post(path_of(name), json=ROUTES[name].body("hello"), headers=headers)
+            return client.post(path_of(name), json=SCORING[name].body("hello"), headers=headers)
 
         assert send({}).status_code == 401
         assert send({"Authorization": "Bearer wrong"}).headers["www-authenticate"] == "Bearer"
@@ -225,7 +243,7 @@ def test_overload_is_503_with_a_time_to_wait():
         doors.gate.hold()
         taken = pool.submit(httpx2.post, f"{doors.url}/classify", json={"input": "a"}, timeout=60)
         wait_until(lambda: doors.in_flight() == 1, "the permit to be taken")
-        for name, route in ROUTES.items():
+        for name, route in SCORING.items():
             response = client.post(path_of(name), json=route.body("b"), headers=headers)
             assert response.status_code == 503, (name, response.text)
             assert int(response.headers["retry-after"]) >= 1
@@ -244,11 +262,11 @@ def broken():
         yield doors
 
 
-@pytest.mark.parametrize("name", ROUTES)
+@pytest.mark.parametrize("name", SCORING)
 def test_a_failing_device_is_an_error_and_never_a_number(name: str, broken: OpenDoors):
     with httpx2.Client(base_url=broken.url, timeout=20) as client:
-        response = client.post(path_of(name), json=ROUTES[name].body("hello"))
-    assert response.status_code == ROUTES[name].failed
+        response = client.post(path_of(name), json=SCORING[name].body("hello"))
+    assert response.status_code == SCORING[name].failed
     assert set(response.json()) <= {"error", "error_type"}
 
 
