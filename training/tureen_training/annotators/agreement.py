@@ -10,7 +10,6 @@ import math
 from typing import Literal
 
 import numpy as np
-from sklearn.metrics import cohen_kappa_score
 
 Metric = Literal["nominal", "ordinal", "interval"]
 Weights = Literal["linear", "quadratic"]
@@ -21,7 +20,10 @@ def cohen_kappa(
 ) -> float:
     """Agreement of two raters beyond chance (Cohen 1960; weighted: Cohen 1968).
 
-        κ = (p_o − p_e) / (1 − p_e)
+        κ = (p_o − p_e) / (1 − p_e) = 1 − Σ w_ij o_ij / Σ w_ij e_ij
+
+    o are the observed, e the expected counts of label i by the one and j by the other; w_ij is 1 where i ≠ j, or
+    |i − j|, or its square.
 
     Args:
         first, second: label codes of the same items by either rater. (I,)
@@ -34,7 +36,11 @@ def cohen_kappa(
         raise ValueError(f"two raters of the same items, got {first.shape} and {second.shape}")
     if len(first) == 0 or (np.unique(np.concatenate([first, second])).size == 1):
         return math.nan
-    return float(cohen_kappa_score(first, second, labels=np.arange(labels), weights=weights))
+    table = np.bincount(first * labels + second, minlength=labels**2).reshape(labels, labels)
+    chance = np.outer(table.sum(axis=1), table.sum(axis=0)) / table.sum()
+    apart = np.abs(np.subtract.outer(np.arange(labels), np.arange(labels)))  # (C, C)
+    cost = {None: apart > 0, "linear": apart, "quadratic": apart**2}[weights]
+    return float(1 - (cost * table).sum() / (cost * chance).sum())
 
 
 def fleiss_kappa(counts: np.ndarray) -> float:

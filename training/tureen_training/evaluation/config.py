@@ -23,11 +23,12 @@ class Config:
         suite's own, of collapse the questions of TruthfulQA in `data`.
     responses_per_prompt, max_new_tokens, temperature: of what policies write in the suite collapse.
     text: file of held-out {text} for the perplexity in the suite collapse; empty is that of WikiText-2 in `data`.
-    responses: file of prompts with their responses, in our own format or any that is known, for the suite
-        robustness; empty is that of QA-Feedback in `data`. Of flask in the layout of its own responses.
+    responses: file of prompts with their responses, in our own format or any that is known, for the suites
+        robustness, critique and oversight; empty is QA-Feedback in `data`, of oversight what people ranked. Of
+        flask in the layout of its own responses.
     rubrics: file of the judge's rubrics in the suite flask. systems: those whose responses are judged there; none
         is all.
-    rubric: by which the judge of the suite win_rate compares: one that ships, or a file.
+    rubric: by which the judge of the suites win_rate and oversight compares: one that ships, or a file.
     judge_url: of an OpenAI-compatible API, as http://host:port/v1. judge_model: as that calls it.
     judge_api_key_env: environment variable that holds the key of the judge; unset, none is sent.
     judge_concurrency: questions to the judge under way at once.

@@ -34,7 +34,6 @@ from tureen_training.attacks import ATTACKS, Effect
 from tureen_training.data.corpora import open_file
 from tureen_training.data.records import Example
 from tureen_training.evaluation.comparisons import Read
-from tureen_training.evaluation.files import find
 from tureen_training.evaluation.job import Job
 from tureen_training.evaluation.reward_suites import scored
 from tureen_training.evaluation.scorers import Model
@@ -45,17 +44,19 @@ CHANCE: Final = {Effect.PRESERVING: 1 / 3, Effect.GAMING: 1 / 3, Effect.BREAKING
 
 
 def evaluate(job: Job) -> dict[str, Figure]:
-    source = open_file(
-        Path(job.config.responses)
-        if job.config.responses
-        else find(job.data, "qa_feedback", "dev_feedback"),
-        labelled=False,
-    )
-    examples = [e for e in source if job.split is None or e.split == job.split]
-    examples = job.limited(examples, lambda e: e.prompt_id)
     skipped: Counter[str] = Counter()
-    own = parts(examples, job.config.seed, skipped)
+    own = parts(source_of(job), job.config.seed, skipped)
     return scored(job, own, report, skipped=skipped, members=True)
+
+
+def source_of(job: Job) -> list[Example]:
+    """The prompts with responses of `responses`, or of QA-Feedback in `data`; raises ValueError where there is none."""
+    path = job.config.responses or job.file("qa_feedback", "dev_feedback")
+    found = open_file(Path(path), labelled=False)
+    examples = [e for e in found if job.split is None or e.split == job.split]
+    if not examples:
+        raise ValueError(f"no prompt of {path} is in the {job.config.split} part")
+    return job.limited(examples, lambda e: e.prompt_id)
 
 
 def parts(

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from tureen.errors import nearest
 from tureen_training.evaluation import (
     collapse,
+    critique,
     crows_pairs,
     flask,
     halueval,
     hh_rlhf,
+    oversight,
     qa_feedback,
     ranked,
     reward_bias,
@@ -78,6 +80,12 @@ SUITES: Mapping[str, Suite] = {
     "robustness": Suite("edits that a reward must see through", (REWARD,), robustness.evaluate),
     "rm_bench": Suite("RM-Bench: substance against style", (REWARD,), rm_bench.evaluate),
     "flask": Suite("twelve skills, by a judge or by heads", (JUDGE, REWARD), flask.evaluate),
+    "oversight": Suite(
+        "where reward, judge and people differ", (REWARD, REWARD | JUDGE), oversight.evaluate
+    ),
+    "critique": Suite(
+        "faults by segment, of a judge beside the heads", (JUDGE, JUDGE | REWARD), critique.evaluate
+    ),
     "win_rate": Suite(
         "how often one policy's responses beat another's",
         (TWO_POLICIES | REWARD, TWO_POLICIES | JUDGE),

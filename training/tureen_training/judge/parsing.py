@@ -9,7 +9,7 @@ Lines that differ contradict each other. The text is never searched for numbers.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 from tureen_training.judge.errors import Failure, JudgeError
@@ -69,6 +69,21 @@ def parse_choice(text: str, choices: Mapping[str, T], name: str = "Verdict") -> 
     if re.fullmatch(r"\w+", found):
         raise JudgeError(Failure.OUT_OF_SCALE, f"{found!r} is none of {', '.join(choices)}")
     raise _unreadable(text, name, ", ".join(choices))
+
+
+def parse_finding(text: str, name: str, known: Sequence[str]) -> tuple[str, str]:
+    """One of the words `known`, and the reason behind a dash, "" where there is none.
+
+    Raises:
+        JudgeError: as `parse_rating`.
+    """
+    found, _, reason = _stated(text, name).partition(" - ")
+    word = found.strip().casefold()
+    if word in known:
+        return word, reason.strip()
+    if re.fullmatch(r"\w+", word):
+        raise JudgeError(Failure.OUT_OF_SCALE, f"{found!r} is none of {', '.join(known)}")
+    raise _unreadable(text, name, ", ".join(known))
 
 
 def _stated(text: str, name: str) -> str:
