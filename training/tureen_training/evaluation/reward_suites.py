@@ -92,12 +92,8 @@ def sorted_out(
 
 def unscorable(total: int, scored: int) -> dict[str, Figure]:
     """The share of prompts that the model could not score."""
-    groups = [np.array([float(place >= scored)]) for place in range(total)]
-    return {
-        "unscorable": metrics.bootstrap(
-            groups, lambda rows: float(rows.mean()), baselines={"none": 0.0}, lower_is_better=True
-        )
-    }
+    lost = metrics.singly(np.arange(total) >= scored)
+    return {"unscorable": metrics.mean(lost, baselines={"none": 0.0}, lower_is_better=True)}
 
 
 def plot_reliability(

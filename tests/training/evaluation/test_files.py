@@ -1,0 +1,60 @@
+"""Tables and JSON as one stream of records; whatever is wrong names the file and the line."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import pytest
+
+from tureen_training.data.jsonl import BadData
+from tureen_training.evaluation.files import find, local, rows
+
+
+def test_a_table_quotes_and_a_tsv_does_not(tmp_path: Path):
+    (tmp_path / "a.csv").write_text('x,y\n"one, two","said ""no"""\nthree,four\n')
+    (tmp_path / "a.tsv").write_text('x\ty\n"one\ttwo, three\n')
+    found = [fields.record for fields in rows(tmp_path / "a.csv")]
+    assert found == [{"x": "one, two", "y": 'said "no"'}, {"x": "three", "y": "four"}]
+    assert [f.record for f in rows(tmp_path / "a.tsv")] == [{"x": '"one', "y": "two, three"}]
+
+
+def test_packed_and_marked(tmp_path: Path):
+    (tmp_path / "a.csv.gz").write_bytes(gzip.compress("\ufeffx\none\n".encode()))
+    assert [f.record for f in rows(tmp_path / "a.csv.gz")] == [{"x": "one"}]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "problem"),
+    [
+        ("a.csv", b"x,y\n1,2\n1,2,3\n", "a.csv:3: the header has 2 columns"),
+        ("a.tsv", b"x\ty\n1\n", "a.tsv:2: the header has 2 columns"),
+        ("a.csv", b"x,y\n", "a.csv:1: the table is empty"),
+        ("a.csv", b'x\n"open\n', r"a.csv:\d: no table"),
+        ("a.csv", b"x\n\xff\n", "a.csv:.: no table"),
+        ("a.parquet", b"PAR1 nothing", "a.parquet:1: no Parquet file"),
+        ("a.jsonl", b"{]\n", "a.jsonl:1: not JSON"),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path: Path, name: str, content: bytes, problem: str):
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(BadData, match=problem):
+        list(rows(path))
+
+
+def test_a_file_is_found_in_its_folder_or_beside(tmp_path: Path):
+    (tmp_path / "one.csv").touch()
+    assert find(tmp_path, "suite", "none", "one") == tmp_path / "one.csv"
+    (tmp_path / "suite").mkdir()
+    (tmp_path / "suite/one.jsonl.gz").touch()
+    assert find(tmp_path, "suite", "one") == tmp_path / "suite/one.jsonl.gz"
+    with pytest.raises(FileNotFoundError, match="suite holds no file two with any of"):
+        find(tmp_path, "suite", "two")
+
+
+def test_of_the_hub_owner_and_name_are_needed():
+    assert local("data") == Path("data")
+    for wrong in ("hf://datasets/name", "hf://owner/name"):
+        with pytest.raises(ValueError, match="of the hub give hf://datasets/OWNER/NAME"):
+            local(wrong)
