@@ -46,7 +46,8 @@ def test_gauges_are_read_when_they_are_asked_for():
     waiting = {Priority.INTERACTIVE: (2, 30), Priority.BULK: (5, 80)}
     model_metrics(metrics).watch_queue(lambda lane: waiting[lane])
     in_flight = [7]
-    metrics.watch(lambda: in_flight[0], lambda: False)
+    metrics.watch_in_flight(lambda: in_flight[0])
+    metrics.watch_ready(lambda: False)
     assert value(metrics, "queue_entries", **MODEL, lane="bulk") == 5
     assert value(metrics, "queue_tokens", **MODEL, lane="interactive") == 30
     assert value(metrics, "in_flight_responses") == 7

@@ -1,12 +1,15 @@
 """Special tokens stand where the tokenizer puts them."""
 
+import random
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pico_tokenizers
+import psutil
 import pytest
 from tokenizers.processors import TemplateProcessing
 
+from tureen.engine.stub_backend import stub_model
 from tureen.text.layout import Layout, private_backend, tokenize
 from tureen.text.segments import Span
 
@@ -86,3 +89,17 @@ def test_other_threads_go_on_while_a_long_text_is_tokenised():
             longest, last = max(longest, now - last), now
     assert longest < (last - started) / 2
     assert len(work.result().ids) > 40_000
+
+
+def test_whole_texts_are_not_remembered():
+    """A BPE model keeps what it made of 10,000 words, which were texts of 8 KB here: 80 MB."""
+    backend = private_backend(stub_model().encoder.tokenizer)
+    draw = random.Random(0)
+
+    def read_texts(count: int) -> float:
+        for _ in range(count):
+            tokenize(backend, f"{draw.random():.17f} " * 12)
+        return psutil.Process().memory_info().rss / 2**20
+
+    before_mb = read_texts(500)
+    assert read_texts(6000) - before_mb < 20

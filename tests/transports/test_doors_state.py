@@ -7,6 +7,7 @@ import httpx2
 import pytest
 from doors import OpenDoors, RawGrpc, http_refusal, open_doors
 from engine_fakes import wait_until
+from fault_watch import ILL, WELL, health
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
@@ -170,6 +171,16 @@ def test_health_follows_readiness(doors: OpenDoors, raw: RawGrpc):
         reopened(doors)
     assert next(watch).status == SERVING
     watch.cancel()
+
+
+def test_all_that_tell_of_health_agree_on_a_server_that_leaves(doors: OpenDoors):
+    assert health(doors) == WELL
+    closed(doors, "a test wants it so")
+    try:
+        assert health(doors) == ILL
+    finally:
+        reopened(doors)
+    assert health(doors) == WELL
 
 
 def test_health_of_a_service_that_is_not_here(raw: RawGrpc):

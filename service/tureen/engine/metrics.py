@@ -272,9 +272,11 @@ class Metrics:
         """One request that called the model by another name."""
         self._other_names.labels(route).inc()
 
-    def watch(self, in_flight: Callable[[], float], ready: Callable[[], bool]) -> None:
-        """Reads these when it is asked, not when they change."""
-        self._in_flight.set_function(in_flight)
+    def watch_in_flight(self, responses: Callable[[], float]) -> None:
+        """Reads it when it is asked, not when it changes."""
+        self._in_flight.set_function(responses)
+
+    def watch_ready(self, ready: Callable[[], bool]) -> None:
         self._ready.set_function(lambda: float(ready()))
 
     def model(

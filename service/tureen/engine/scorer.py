@@ -101,7 +101,8 @@ class Scorer:
         self._permits = Permits(self.limits.max_concurrent_requests)
         self._draining = False
         self._drained = asyncio.Event()
-        self.metrics.watch(lambda: self._permits.taken, lambda: self.ready()[0])
+        self.metrics.watch_in_flight(lambda: self._permits.taken)
+        self.metrics.watch_ready(lambda: self.ready()[0])
 
     async def start(self) -> None:
         """Runs each model's start-up check and begins to serve those that pass; see `ready`."""

@@ -51,7 +51,16 @@ def private_backend(tokenizer: PreTrainedTokenizerBase) -> Tokenizer:
     backend.no_truncation()
     backend.no_padding()
     backend.encode_special_tokens = shared.encode_special_tokens
+    forget = getattr(backend.model, "_resize_cache", None)
+    if forget is not None and not _cuts_words(backend):
+        forget(0)  # it would remember 10,000 texts of up to 256 bytes, 8 KB each, and meet none again
     return backend
+
+
+def _cuts_words(backend: Tokenizer) -> bool:
+    """Whether the model is given words; else whole texts."""
+    before = backend.pre_tokenizer
+    return before is not None and len(before.pre_tokenize_str("a b")) > 1
 
 
 def tokenize(backend: Tokenizer, text: str) -> Tokens:

@@ -85,6 +85,7 @@ class Admission:
 
     def open(self, scorer: Scorer, soups: Soups) -> None:
         self._scorer, self._soups, self._closed, self.leaving = scorer, soups, None, False
+        self.metrics.watch_ready(lambda: self.ready()[0])  # which knows of leaving, too
         self._settled.set()
 
     def close(self, reason: str) -> None:
