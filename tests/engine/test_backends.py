@@ -63,8 +63,20 @@ def test_torch_and_onnx_agree_and_describe_themselves(on_torch, on_onnx):
     assert on_torch.fingerprint == on_onnx.fingerprint
 
 
-def test_auto_takes_a_current_export_and_torch_for_another_dtype(directory):
-    assert load_model(directory, device="cpu").backend.info.name == "onnx"
+@pytest.mark.parametrize("place", [0, 1])
+def test_auto_takes_the_faster_of_a_current_export_and_torch(directory, monkeypatch, place):
+    def measured(backends, batch):
+        assert [backend.info.name for backend in backends] == ["onnx", "torch"]
+        assert batch.rows == 8
+        return backends[place]
+
+    monkeypatch.setattr(loading, "fastest", measured)
+    model = load_model(directory, device="cpu")
+    assert model.backend.info.name == ("onnx", "torch")[place]
+    assert run_self_check(model) is None
+
+
+def test_auto_takes_torch_for_another_dtype(directory):
     model = load_model(directory, device="cpu", dtype="bfloat16")
     assert (model.backend.info.name, model.backend.info.dtype) == ("torch", "bfloat16")
     assert run_self_check(model) is None
@@ -115,7 +127,7 @@ def test_an_export_of_other_weights_is_refused_with_the_remedy(directory, tmp_pa
     [
         ({"backend": "jax"}, "known are auto, torch, onnx"),
         ({"backend": "torch", "dtype": "int3"}, "float32, bfloat16, float16"),
-        ({"backend": "onnx", "dtype": "float16"}, "onnx backend runs float32"),
+        ({"backend": "onnx", "dtype": "float16"}, "onnx backend runs float32 and int8"),
         ({"backend": "onnx", "device": "tpu"}, "knows auto, cpu and cuda"),
     ],
 )

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -27,7 +28,25 @@ def exported(reward_directory: Path, tmp_path: Path) -> Path:
 
 
 def test_an_export_of_these_weights_is_current(exported: Path):
-    assert current_export(open_model(exported)) == exported / "onnx" / "model.onnx"
+    model = open_model(exported)
+    found = current_export(model)
+    assert found is not None
+    assert found.path == exported / "onnx" / "model.onnx"
+    assert found.fingerprint == model.fingerprint
+    assert current_export(model, "int8") is None
+
+
+def test_int8_weights_have_a_fingerprint_of_their_own(exported: Path):
+    """That of the model, of the dtype, and of their bytes."""
+    (exported / "onnx").rename(exported / "onnx-int8")
+    model = open_model(exported)
+    assert current_export(model) is None
+    found = current_export(model, "int8")
+    assert found is not None
+    files = {"model.onnx": sha256_file(found.path)}
+    parts = {"model": model.fingerprint, "dtype": "int8", "files": files}
+    canonical = json.dumps(parts, sort_keys=True)
+    assert found.fingerprint == "sha256:" + hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def test_no_export_is_none(reward_directory: Path):

@@ -17,6 +17,8 @@ from tureen.model.checkpoint import load
 from tureen.model.directory import current_export, open_model
 from tureen.model.export_onnx import export
 from tureen.model.manifest import ModelError
+from tureen.model.onnx_attention import fused_attention
+from tureen.model.reward_model import RewardModel
 from tureen.model.soup import make_soup
 
 
@@ -41,7 +43,10 @@ def test_onnx_gives_the_values_of_torch(tmp_path: Path, kind: str):
     report = export(directory)
     assert report.max_abs_error <= 1e-5
     assert report.fingerprint == load(directory).fingerprint
-    assert current_export(open_model(directory)) == report.path == directory / "onnx" / "model.onnx"
+    assert report.fused
+    found = current_export(open_model(directory))
+    assert found is not None
+    assert found.path == report.path == directory / "onnx" / "model.onnx"
 
     session = onnxruntime.InferenceSession(report.path, providers=["CPUExecutionProvider"])
     assert [item.name for item in session.get_inputs()] == list(export_onnx.INPUTS)
@@ -65,7 +70,7 @@ def test_onnx_gives_the_values_of_torch(tmp_path: Path, kind: str):
 @pytest.fixture
 def no_exporter(monkeypatch: pytest.MonkeyPatch) -> None:
     """Stand in for the exporter, which takes seconds, where what follows is tested."""
-    monkeypatch.setattr(export_onnx, "_write", lambda model, batches, path: path.write_bytes(b"g"))
+    monkeypatch.setattr(export_onnx, "_write", lambda *a, **_: a[2].write_bytes(b"g"))
 
 
 @pytest.mark.usefixtures("no_exporter")
@@ -81,6 +86,28 @@ def test_without_parity_nothing_is_written(
         export(directory)
     assert (directory / "onnx" / "model.onnx").read_bytes() == before
     assert current_export(open_model(directory)) is not None
+
+
+@pytest.mark.usefixtures("no_exporter")
+def test_attention_that_is_wrong_when_fused_is_exported_plain(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    errors = iter([3e-3, 2e-6])
+    monkeypatch.setattr(export_onnx, "_compare", lambda *_: (next(errors), 1))
+    report = export(pico.bert_reward(tmp_path / "m"))
+    assert (report.fused, report.max_abs_error) == (False, 2e-6)
+    assert json.loads((report.path.parent / "export.json").read_text())["fused_attention"] is False
+
+
+def test_an_attention_of_its_own_is_not_fused(tmp_path: Path):
+    model = load(pico.bert_reward(tmp_path / "m")).model
+    assert isinstance(model, RewardModel)
+    model.backbone.set_attn_implementation("eager")
+    with (
+        pytest.raises(ModelError, match="a BertModel is its own"),
+        fused_attention(model.backbone),
+    ):
+        pass
 
 
 @pytest.mark.usefixtures("no_exporter")

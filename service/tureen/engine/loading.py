@@ -10,10 +10,14 @@ from typing import Literal, get_args
 
 from tureen.contracts import Granularity, Redistribution
 from tureen.engine.backend import Backend
+from tureen.engine.choice import fastest
+from tureen.engine.selfcheck import windows_of
 from tureen.engine.served import ServedModel
 from tureen.engine.stub_backend import STUB, stub_model
 from tureen.errors import MissingExtra
 from tureen.model.directory import (
+    EXPORT_FOLDERS,
+    Export,
     ModelDirectory,
     current_export,
     find_model,
@@ -21,10 +25,11 @@ from tureen.model.directory import (
     reweighted,
 )
 from tureen.model.manifest import Manifest, ModelError
+from tureen.text.batch import Batch, collate
 from tureen.text.encoding import TextEncoder
 
 BackendName = Literal["auto", "torch", "onnx"]
-DtypeName = Literal["float32", "bfloat16", "float16"]
+DtypeName = Literal["float32", "bfloat16", "float16", "int8"]
 RedistributionName = Literal["none", "ablation", "attention"]
 
 
@@ -44,10 +49,11 @@ def load_model(
         model: a model directory; the name of one in a directory of TUREEN_MODELS or in
             service/models of a checkout, such as "grounded-qa"; the Hugging Face id of a sequence
             classifier; or "stub".
-        backend: "auto" takes onnx where a current export lies in the directory and no CUDA device
-            or other dtype is asked for, else torch.
+        backend: "auto" takes, in float32 on a CPU, the faster of torch and a current export that
+            lies in the directory (`choice.fastest`); an export for int8, else torch.
         device: "cpu", "cuda", "cuda:1"; "auto" takes CUDA where the backend finds it.
-        dtype: "float32", "bfloat16" or "float16"; onnx runs float32.
+        dtype: torch runs "float32", "bfloat16" and "float16", onnx "float32" and "int8" (an export
+            of its own, on a CPU alone).
         threads: of the CPU for one forward pass; None leaves it to the backend.
         redistribute: how the values of heads that speak of the whole response are spread over its
             sentences (`model.redistribution`). "attention" is for a third party's classifier that
@@ -77,20 +83,51 @@ def load_model(
         )
     if attention:
         backend = "torch"
-    export = current_export(opened) if backend != "torch" else None
-    if backend == "auto":
-        fits = export is not None and dtype == "float32" and not device.startswith("cuda")
-        backend = "onnx" if fits and _installed("onnxruntime") else "torch"
-    loaded = (
-        _torch(opened, device, dtype, threads, attention)
-        if backend == "torch"
-        else _onnx(opened, export, device, dtype, threads)
-    )
     text = opened.manifest.text
     if attention:  # is summed over all tokens of a unit
         text = dataclasses.replace(text, unit_pooling="mean")
     encoder = TextEncoder.from_directory(opened.tokenizer_directory, text)
-    return ServedModel(loaded, encoder, opened.manifest, redistribution)
+    backends = _candidates(opened, backend, device, dtype, threads, attention)
+    loaded = ServedModel(backends[0], encoder, opened.manifest, redistribution)
+    if len(backends) > 1:
+        loaded = dataclasses.replace(loaded, backend=fastest(backends, _typical(loaded)))
+    return loaded
+
+
+def _candidates(
+    opened: ModelDirectory,
+    name: str,
+    device: str,
+    dtype: str,
+    threads: int | None,
+    attention: bool,
+) -> list[Backend]:
+    """One backend, or those among which "auto" is to choose; of equally fast ones the first."""
+    if name == "torch" or (name == "auto" and dtype in ("bfloat16", "float16")):
+        return [_torch(opened, device, dtype, threads, attention)]
+    if dtype not in EXPORT_FOLDERS:
+        raise ModelError(
+            f"dtype is {dtype!r}; the onnx backend runs {' and '.join(EXPORT_FOLDERS)}. Use "
+            "--backend torch."
+        )
+    if name == "onnx" or dtype == "int8":
+        return [_onnx(opened, current_export(opened, dtype), device, dtype, threads)]
+    export = None
+    if _installed("onnxruntime") and not device.startswith("cuda"):
+        export = current_export(opened)
+    if export is None:
+        return [_torch(opened, device, dtype, threads, attention)]
+    if not _installed("torch"):
+        return [_onnx(opened, export, device, dtype, threads)]
+    on_torch = _torch(opened, device, dtype, threads, attention)
+    if on_torch.info.device != "cpu":  # "auto" found a GPU
+        return [on_torch]
+    return [_onnx(opened, export, "cpu", dtype, threads), on_torch]
+
+
+def _typical(model: ServedModel) -> Batch:
+    """A batch whose time is measured: eight rows of the longest window of the start-up check."""
+    return collate([windows_of(model)[-1]] * 8, model.pad_id)
 
 
 def _redistribution(name: str) -> Redistribution | None:
@@ -127,20 +164,19 @@ def _torch(
 
 
 def _onnx(
-    opened: ModelDirectory, export: Path | None, device: str, dtype: str, threads: int | None
+    opened: ModelDirectory, export: Export | None, device: str, dtype: str, threads: int | None
 ) -> Backend:
     if not _installed("onnxruntime"):
         raise MissingExtra("the onnx backend", "onnx")
     if export is None:
+        kind = "" if dtype == "float32" else f" --dtype {dtype}"
         raise ModelError(
-            f"{opened.directory} has no ONNX export of its present weights ({opened.fingerprint}); "
-            f"make one with: tureen export {opened.directory}"
+            f"{opened.directory} has no {dtype} ONNX export of its present weights "
+            f"({opened.fingerprint}); make one with: tureen export {opened.directory}{kind}"
         )
-    if dtype != "float32":
-        raise ModelError(f"dtype is {dtype!r}; the onnx backend runs float32. Use --backend torch.")
     from tureen.engine.onnx_backend import OnnxBackend
 
-    return OnnxBackend(export, opened.manifest, opened.fingerprint, device=device, threads=threads)
+    return OnnxBackend(export, opened.manifest, device=device, dtype=dtype, threads=threads)
 
 
 def _installed(package: str) -> bool:

@@ -11,7 +11,7 @@ import logging
 import numpy as np
 
 from tureen.contracts import Sample, ScoreOptions
-from tureen.engine.ensemble import judge
+from tureen.engine.parity import rewards_of
 from tureen.engine.plan import Plan, make_plan
 from tureen.engine.served import ServedModel
 from tureen.errors import InputTooLong
@@ -20,10 +20,10 @@ from tureen.text.encoding import Window
 
 log = logging.getLogger(__name__)
 
-INVARIANCE = {"float32": 1e-5, "float16": 1e-2, "bfloat16": 1e-1}
+INVARIANCE = {"float32": 1e-5, "float16": 1e-2, "bfloat16": 1e-1, "int8": 1e-1}
 """How far a calibrated value c may move with its neighbours, as a share of max(1, |c|), by dtype."""
 
-REFERENCE = {"float32": 1e-3, "float16": 5e-2, "bfloat16": 3e-1}
+REFERENCE = {"float32": 1e-3, "float16": 5e-2, "bfloat16": 3e-1, "int8": 3e-1}
 """How far a reward may be from the stored one, in rewards, by dtype."""
 
 _RESPONSES = (
@@ -88,10 +88,8 @@ def _check_reference(model: ServedModel, plan: Plan) -> str | None:
     tolerance = REFERENCE.get(model.backend.info.dtype, REFERENCE["float32"])
     worst = 0.0
     for number, reference in enumerate(model.manifest.reference):
-        encoded = model.encoder.encode(reference.sample, plan.granularities)
-        for response, expected in zip(encoded, reference.rewards, strict=True):
-            values = [_values(model, [window])[0] for window in response.windows]
-            reward = judge(values, response.units, plan).reward
+        found = rewards_of(model, reference.sample, plan)
+        for reward, expected in zip(found, reference.rewards, strict=True):
             worst = max(worst, abs(reward - expected))
             if not worst <= tolerance:
                 return (

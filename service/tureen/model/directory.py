@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from tureen.errors import IncompatibleSoup, InvalidRequest, nearest, quoted
 from tureen.model import manifest as manifests
@@ -18,7 +19,7 @@ from tureen.model.files import sha256_file
 from tureen.model.manifest import TOKENIZER_FILES, Manifest, ModelError, check_coefficients
 from tureen.model.schema import SchemaError
 
-EXPORT_FOLDER: Final = "onnx"
+EXPORT_FOLDERS: Final = {"float32": "onnx", "int8": "onnx-int8"}
 EXPORT_MODEL: Final = "model.onnx"
 EXPORT_RECORD: Final = "export.json"
 
@@ -147,13 +148,29 @@ def reweighted(model: ModelDirectory, coefficients: Mapping[str, float]) -> Mode
     return dataclasses.replace(model, manifest=weighed, fingerprint=fingerprint)
 
 
-def current_export(model: ModelDirectory) -> Path | None:
-    """The ONNX file of these very weights, verified by its hash; None where there is none.
+@dataclass(frozen=True, slots=True)
+class Export:
+    """An ONNX form of a model that lies beside its weights.
 
+    fingerprint: of the weights in it: the model's own in float32; int8 weights are others, and have
+    another, so that no reward of theirs passes for one of the model's.
+    record: what was found when it was made.
+    """
+
+    path: Path
+    fingerprint: str
+    record: dict[str, Any]
+
+
+def current_export(model: ModelDirectory, dtype: str = "float32") -> Export | None:
+    """The export of these very weights, verified by its hashes; None where there is none.
+
+    Args:
+        dtype: a key of EXPORT_FOLDERS.
     Raises:
         ModelError: the export claims to be of these weights and is damaged.
     """
-    folder = model.directory / EXPORT_FOLDER
+    folder = model.directory / EXPORT_FOLDERS[dtype]
     try:
         record = json.loads((folder / EXPORT_RECORD).read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -166,7 +183,17 @@ def current_export(model: ModelDirectory) -> Path | None:
         path = folder / name
         if not path.is_file() or sha256_file(path) != sha256:
             raise ModelError(f"{path} is missing or damaged; export the model again.")
-    return folder / EXPORT_MODEL
+    return Export(
+        folder / EXPORT_MODEL, export_fingerprint(model.fingerprint, dtype, record["files"]), record
+    )
+
+
+def export_fingerprint(model: str, dtype: str, files: Mapping[str, str]) -> str:
+    """Of an export: of which model it is, in which dtype, and the hashes of its files."""
+    if dtype == "float32":
+        return model
+    parts = json.dumps({"model": model, "dtype": dtype, "files": dict(files)}, sort_keys=True)
+    return "sha256:" + hashlib.sha256(parts.encode()).hexdigest()
 
 
 def _tokenizer_directory(directory: Path, manifest: Manifest) -> Path:

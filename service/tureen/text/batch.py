@@ -28,6 +28,11 @@ class Batch:
     token_type_ids: np.ndarray  # (B, T) int64
     span_weights: np.ndarray  # (B, N, T) float32
 
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The arrays by their names: what a model is called with."""
+        names = ("input_ids", "attention_mask", "token_type_ids", "span_weights")
+        return {name: getattr(self, name) for name in names}
+
     @property
     def rows(self) -> int:
         return self.input_ids.shape[0]
