@@ -25,6 +25,7 @@ STAGES = {
     "best-of-n": "the best of n responses in the eyes of a running service, and what n is worth",
     "soup": "average ingredients, calibrate, measure, write the model card",
     "evaluate": "figures with intervals and baselines; the last line is one JSON object",
+    "report": "one page of evaluated runs: tables, radar, intervals, baselines",
     "agreement": "how far the raters of a file agree, how reliable each is, what that leaves to reach",
     "audit": "list the comparisons of a file that models think are the wrong way round",
     "ai-feedback": "have responses rated or compared by a language model, by a rubric",

@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+import tureen
 from tureen.errors import nearest
 from tureen_training.data.records import Split
 from tureen_training.evaluation.config import Config
@@ -91,6 +92,7 @@ def as_record(figures: Mapping[str, Figure]) -> dict[str, dict[str, Any]]:
 def _write(out: Path, job: Job, figures: Mapping[str, Figure]) -> None:
     report = {
         "suite": job.suite,
+        "version": tureen.__version__,
         "split": job.config.split,
         "limit": job.config.limit,
         "seed": job.config.seed,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from html import escape
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,7 +11,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from tureen_training import plots
+from tureen_training import pages, plots
 
 NAMES: Final = {
     "wrong_facts": "wrong facts",
@@ -20,12 +19,6 @@ NAMES: Final = {
     "unasked_facts": "unasked facts",
 }
 _PLOTS: Final = ("kl.png", "errors.png", "heads.png", "disagreement.png")
-_STYLE: Final = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 70em; margin: 2em auto; padding: 0 1em; }
-table { border-collapse: collapse; } td, th { padding: .2em .8em; text-align: right; border-bottom: 1px solid #ccc; }
-td:first-child, th:first-child { text-align: left; } img { max-width: 100%; }
-.context { color: #666; } .text span { padding: .1em 0; } h3 { margin-bottom: 0; }
-"""
 
 
 def rows_of(report: Mapping[str, Any]) -> list[list[str]]:
@@ -91,31 +84,22 @@ def write_html(report: Mapping[str, Any], records: Sequence[Mapping[str, Any]], 
     """The plots, and report.html beside them. records: of PPO's log."""
     steps = [record for record in records if record["event"] == "step"]
     draw(report, steps, out)
-    header = (
-        "<tr><th></th><th>SFT</th><th>PPO</th><th>change, 95 %</th><th>PPO / SFT, 95 %</th></tr>"
-    )
-    body = "".join(
-        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>"
-        for row in rows_of(report)
-    )
+    header = ["", "SFT", "PPO", "change, 95 %", "PPO / SFT, 95 %"]
     parts = [
-        "<!doctype html><html lang=en><meta charset=utf-8><title>Tureen: the whole loop</title>",
-        f"<style>{_STYLE}</style><h1>From SFT to PPO on the Almanac</h1>",
+        "<h1>From SFT to PPO on the Almanac</h1>",
         f"<p>{report['prompts']} prompts of pages that nothing was trained on, one response each at "
         "temperature 1; intervals by bootstrap over prompts. The gold judge read these responses and took "
         f"no part in training. {escape(notes(report))}.</p>",
-        f"<table>{header}{body}</table><ul>",
-        *(f"<li>{escape(verdict)}</li>" for verdict in verdicts(report)),
-        "</ul>",
+        pages.table(header, rows_of(report)),
+        pages.bullets(verdicts(report)),
         *(f'<p><img src="{name}" alt="{name}"></p>' for name in _PLOTS if (out / name).is_file()),
         "<h2>Samples</h2><p>The colour of a sentence is the reward of its segments: red below zero, green "
         "above.</p>",
         *(_sample(one) for one in report["samples"]),
-        "<h2>Seconds</h2><table>",
-        *(f"<tr><td>{escape(n)}</td><td>{s:.1f}</td></tr>" for n, s in report["seconds"].items()),
-        "</table></html>\n",
+        "<h2>Seconds</h2>",
+        pages.table(["", "s"], [[name, f"{s:.1f}"] for name, s in report["seconds"].items()]),
     ]
-    (out / "report.html").write_text("\n".join(parts), encoding="utf-8")
+    (out / "report.html").write_text(pages.page("Tureen: the whole loop", parts), encoding="utf-8")
 
 
 def draw(report: Mapping[str, Any], steps: Sequence[Mapping[str, Any]], out: Path) -> None:
@@ -159,29 +143,9 @@ def _sample(one: Mapping[str, Any]) -> str:
         reward = "no reward" if said["reward"] is None else f"reward {said['reward']:.2f}"
         lines.append(
             f"<p class=text><b>{policy.upper()}</b> (gold {said['gold']:.2f}, {reward}): "
-            f"{coloured(said['text'], said['segments'])}</p>"
+            f"{pages.coloured(said['text'], said['segments'])}</p>"
         )
     return "\n".join(lines)
-
-
-def coloured(text: str, segments: Sequence[Sequence[Any]]) -> str:
-    """The text as HTML, each piece between two ends of segments in the colour of what its segments are worth.
-
-    Segments of the whole response are left out: they would colour every piece alike.
-    """
-    pieces = [s for s in segments if (s[1], s[2]) != (0, len(text))]
-    edges = sorted({0, len(text), *(edge for s in pieces for edge in s[1:3])})
-    html = []
-    for start, end in pairwise(edges):
-        over = [s for s in pieces if s[1] <= start and end <= s[2]]
-        worth = sum(s[3] for s in over)
-        hue, depth = (0 if worth < 0 else 120), min(1.0, abs(worth)) * 0.5
-        title = ", ".join(f"{s[0]} {s[3]:+.2f}" for s in over)
-        html.append(
-            f'<span title="{escape(title)}" style="background:hsla({hue},70%,50%,{depth:.2f})">'
-            f"{escape(text[start:end])}</span>"
-        )
-    return "".join(html)
 
 
 def _pair(means: Mapping[str, Any], form: str) -> tuple[str, str]:
