@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING
 
 from bench import callers, ceiling
 from bench.load import paired_ratio, run_closed, steady_rate
-from bench.plan import Part, Plan
-from bench.processes import get_json, ordered
+from bench.plan import Part, Plan, described
+from bench.processes import ordered
 from bench.workload import http_requests
 
 if TYPE_CHECKING:
@@ -207,7 +207,7 @@ def _default_model(plan: Plan) -> Part:
         plan.serving(variant) as server,
         ordered("bench.ceiling", variant.model, "--options", json.dumps(on_gpu)) as limit,
     ):
-        model = get_json(f"{server.url}/v1/models")["models"][0]
+        model = described(server)
         for number in range(-1, plan.rounds):
             samples = plan.workload.samples(count + 2 * concurrency)
             outcome = run_closed(

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 ENVIRONMENT = Path(__file__).resolve().parents[2] / ".venv-infinity"
 INFINITY, SERVED = "infinity", "served classifier"
-PACKAGE = "infinity_emb"
 
 
 @dataclass(frozen=True)
@@ -40,10 +39,10 @@ NOT_ASKED = Peer({"not measured": "--no-peers"})
 
 
 def infinity(plan: Plan, stack: ExitStack) -> Peer:
-    python = ENVIRONMENT / "bin/python"
+    program = ENVIRONMENT / "bin/infinity_emb"
     if plan.default == STUB:
         return Peer({"not measured": "the stub has no weights to share"})
-    if not python.is_file():
+    if not program.is_file():
         return Peer({"not measured": f"no {ENVIRONMENT.name}; make bench-peers creates it"})
     directory = classifier(plan.default.model, plan.scratch)
     port = free_port()
@@ -55,7 +54,7 @@ def infinity(plan: Plan, stack: ExitStack) -> Peer:
         "log-level": "warning",
         "served-model-name": directory.name,
     }
-    command = [str(python), "-m", PACKAGE, "v2", "--model-id", str(directory), "--port", str(port)]
+    command = [str(program), "v2", "--model-id", str(directory), "--port", str(port)]
     command += ["--no-bettertransformer", "--no-compile", "--no-vector-disk-cache"]
     for name, value in options.items():
         command += [f"--{name}", value]
@@ -63,9 +62,9 @@ def infinity(plan: Plan, stack: ExitStack) -> Peer:
     try:
         process = stack.enter_context(running(command, port, ready="/health", env=offline))
     except RuntimeError as error:
-        return Peer({"not measured": str(error)})
+        return Peer({"not measured": f"infinity-emb: {str(error).strip().splitlines()[-1]}"})
     server = stack.enter_context(
-        plan.serving(Variant(SERVED, str(export(str(directory), plan.scratch / "served"))))
+        plan.serving(Variant(SERVED, str(export(str(directory), plan.scratch / "served")[0])))
     )
     return Peer(
         {
@@ -85,6 +84,7 @@ def classifier(model: str, scratch: Path) -> Path:
     """
     import torch
     from transformers import AutoModelForSequenceClassification
+    from transformers.utils import logging
 
     from tureen.model import checkpoint
     from tureen.model.reward_model import RewardModel
@@ -101,6 +101,7 @@ def classifier(model: str, scratch: Path) -> Path:
     if fit.unexpected_keys:
         raise RuntimeError(f"{model} has no trunk that a classifier takes: {fit}")
     directory = scratch / "classifier"
+    logging.disable_progress_bar()
     made.save_pretrained(directory)
     copy_tokenizer(loaded.tokenizer_directory, directory)
     return directory

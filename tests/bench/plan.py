@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bench.processes import get_json
 from bench.variants import Variant
 from bench.workload import Workload
 from rich.console import Console
@@ -18,12 +19,13 @@ from server_process import Server, serving
 class Plan:
     """samples: of a round of the model. rounds: interleaved. stub_samples: of a round of the stub.
 
-    default, variants, left_out: see `variants.Variants`.
+    default, variants, left_out, exports: see `variants.Variants`.
     """
 
     default: Variant
     variants: tuple[Variant, ...]
     left_out: dict[str, str]
+    exports: dict[str, Any]
     workload: Workload
     scratch: Path
     samples: int
@@ -52,6 +54,13 @@ class Plan:
         """The order of a round: each begins once, so that none always runs after the same other."""
         shift = number % len(names)
         return names[shift:] + names[:shift]
+
+
+def described(server: Server) -> dict[str, Any]:
+    """What is served, as far as figures depend on it."""
+    model = get_json(f"{server.url}/v1/models")["models"][0]
+    kept = ("id", "fingerprint", "soup", "backend", "dtype", "device", "members", "limits")
+    return {name: model[name] for name in kept}
 
 
 @dataclass

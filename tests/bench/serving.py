@@ -24,13 +24,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
+import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench import doors, gpu, latency, overhead, throughput, variants
+from bench import every_door, gpu, latency, overhead, throughput, variants
 from bench.plan import Part, Plan
 from bench.processes import machine
 from bench.ratios import joined
@@ -40,8 +42,8 @@ from bench.workload import Workload, words_of
 PARTS: dict[str, Callable[[Plan], Part]] = {
     "throughput": throughput.measure,
     "open": latency.measure_open,
-    "doors": doors.measure_doors,
-    "members": doors.measure_members,
+    "doors": every_door.measure_doors,
+    "members": every_door.measure_members,
     "lone": latency.measure_lone,
     "lanes": latency.measure_lanes,
     "stub": overhead.measure_stub,
@@ -55,6 +57,7 @@ QUICK = {"rounds": 2, "samples": 48, "stub_samples": 200, "largest": 1_000}
 
 def main(argv: list[str] | None = None) -> None:
     args = _arguments(argv)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # leaves no server behind
     started_s = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="tureen-bench-") as scratch:
         plan = _plan(args, Path(scratch))
@@ -106,6 +109,7 @@ def _plan(args: argparse.Namespace, scratch: Path) -> Plan:
         default=found.default,
         variants=found.each,
         left_out=found.left_out,
+        exports=found.exports,
         workload=Workload(),
         scratch=scratch,
         samples=args.samples,

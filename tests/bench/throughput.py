@@ -17,8 +17,8 @@ import orjson
 import uvloop
 from bench import callers, ceiling, peers
 from bench.load import Outcome, paired_ratio, percentiles_ms, run_closed, steady_rate
-from bench.plan import Part, Plan
-from bench.processes import free_port, get_json, module, ordered, peak_rss_mb, running
+from bench.plan import Part, Plan, described
+from bench.processes import free_port, module, ordered, peak_rss_mb, running
 from bench.variants import Variant
 from bench.workload import Request, http_requests, rerank_requests
 
@@ -91,6 +91,7 @@ def measure(plan: Plan) -> Part:
             "ceiling_batches": {name: found[-1] for name, found in batches.items()},
             "infinity": peer.card,
             "left_out": plan.left_out,
+            "exports": plan.exports,
         },
     )
 
@@ -108,7 +109,7 @@ def _served(plan: Plan, stack: ExitStack) -> tuple[list[System], dict[str, Any]]
     systems, infos = [], {}
     for variant in plan.variants:
         server = stack.enter_context(plan.serving(variant))
-        infos[variant.name] = get_json(f"{server.url}/v1/models")["models"][0]
+        infos[variant.name] = described(server)
         systems.append(
             System(
                 served(variant), server.http_port, server.process.pid, "/v1/score", http_requests

@@ -10,13 +10,11 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from typing import Any
 
 from bench import callers
 from bench.callers import Call
 from bench.load import paired_ratio, percentiles_ms, run_closed, steady_rate
-from bench.plan import Part, Plan
-from bench.processes import get_json
+from bench.plan import Part, Plan, described
 from bench.workload import Request, grpc_requests, http_requests
 from server_process import Server
 
@@ -77,7 +75,7 @@ def _measured(
     rates: dict[str, list[float]] = {name: [] for name in names}
     latencies: dict[str, list[float]] = {name: [] for name in names}
     with plan.serving(plan.default) as server:
-        model: dict[str, Any] = get_json(f"{server.url}/v1/models")["models"][0]
+        model = described(server)
         drive(server, names[0], plan.samples // 4)  # pays for threads and buffers
         for number in range(plan.rounds):
             for name in plan.turns(number, names):
