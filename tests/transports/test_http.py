@@ -91,7 +91,10 @@ def test_openapi_describes_bodies_answers_and_errors(http: httpx2.Client):
         *("/healthz", "/readyz", "/metrics"),
         *("/get_reward", "/rm", "/classify", "/v1/embeddings", "/pooling", "/score", "/predict"),
         *("/rerank", "/v1/rerank", "/v2/rerank", "/info", "/v1/score/evaluation"),
-        "/v1/chat/completions",
+        *("/v1/chat/completions", "/", "/invocations"),
+        *("/infinity/rerank", "/infinity/classify", "/infinity/models"),
+        *("/v2", "/v2/models/{model}", "/v2/models/{model}/ready", "/v2/models/{model}/infer"),
+        *(f"/v2/models/{{model}}/versions/{{version}}{what}" for what in ("", "/ready", "/infer")),
         *("/v1/soups", "/v1/soups/rollback"),
         *(f"/v1/soups/{{fingerprint}}/{what}" for what in ("activate", "shadow", "rollback")),
     }

@@ -1,4 +1,7 @@
-"""uvicorn's HTTP protocol with bounds: on the head of a request, in bytes and seconds, and on connections."""
+"""uvicorn's HTTP protocol with bounds: on what is not the body of a request, on time, and on connections.
+
+The body itself is bounded by who reads it, as long as somebody does.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from tureen.errors import Overloaded
 from tureen.transports.json_body import dumps
 
 MAX_HEAD_BYTES = 64 * 1024  # of an HTTP request: its first line and its headers
+_FRAMING_PER_BYTE = 8  # of a chunked body: a byte alone in its chunk takes five more
 _FULL_WAIT_S = 1.0
 
 
@@ -25,11 +29,13 @@ def protocol_of(config: Config) -> type[HttpToolsProtocol]:
 
 
 class _Bounded(HttpToolsProtocol):
-    """uvicorn would collect a head without end, wait for one for ever, and take any number."""
+    """uvicorn would collect heads and trailers without end, wait for them for ever, go on receiving
+    the body of a request that is answered, and take any number of connections."""
 
     max_connections: int
     receive_timeout_s: float
     _in_head, _heads, _head_bytes = True, 0, 0
+    _body_bytes, _framing_bytes = 0, 0  # of the latest data; of what goes around a body
     _impatience: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -43,26 +49,47 @@ class _Bounded(HttpToolsProtocol):
         self._be_patient()
         super().connection_lost(exc)
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._in_head:  # trailers are nobody's to read
+            super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
-        self._in_head, self._head_bytes = False, 0
+        self._in_head, self._head_bytes, self._framing_bytes = False, 0, 0
         self._heads += 1
         self._be_patient()
         super().on_headers_complete()
 
+    def on_body(self, body: bytes) -> None:
+        self._body_bytes += len(body)
+        super().on_body(body)
+
     def on_message_complete(self) -> None:
         self._in_head = True
+        self._be_patient()
         super().on_message_complete()
 
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        unread = not self._in_head and self.cycle.response_complete
+        if unread and self._impatience is None and not self.transport.is_closing():
+            self._impatience = self.loop.call_later(self.receive_timeout_s, self.transport.close)
+
     def data_received(self, data: bytes) -> None:
-        in_head, heads = self._in_head, self._heads
+        in_head, heads, self._body_bytes = self._in_head, self._heads, 0
         super().data_received(data)
-        only_head = in_head and self._in_head and self._heads == heads
-        if only_head and not self.transport.is_closing():
+        if self._heads != heads or self.transport.is_closing():
+            return
+        if in_head and self._in_head:
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES:
                 self.send_400_response(f"The head of a request has {MAX_HEAD_BYTES} bytes at most.")
             elif self._impatience is None:  # the first bytes of another request
                 self._expect_head()
+        elif not self._in_head:
+            allowed = (1 + _FRAMING_PER_BYTE) * self._body_bytes
+            self._framing_bytes = max(0, self._framing_bytes + len(data) - allowed)
+            if self._framing_bytes > MAX_HEAD_BYTES:  # extensions of chunks, or trailers
+                self._end("What goes around a body is longer than the body.")
 
     def _expect_head(self) -> None:
         self._impatience = self.loop.call_later(self.receive_timeout_s, self._too_slow)
@@ -77,6 +104,13 @@ class _Bounded(HttpToolsProtocol):
             self.send_400_response(
                 f"The head of a request must come within {self.receive_timeout_s:g} s."
             )
+
+    def _end(self, reason: str) -> None:
+        """Ends the connection; says why where no answer has begun, into which it would fall."""
+        if self.cycle.response_started:
+            self.transport.close()
+        else:
+            self.send_400_response(reason)
 
     def _refuse(self) -> None:
         """Whatever is asked: 503, before anything is read."""

@@ -103,6 +103,7 @@ class Doors:
             uvicorn.Config(
                 create_app(admission),
                 http=protocol_of(config),
+                ws="none",  # whatever is installed
                 log_config=None,
                 access_log=False,
                 lifespan="off",

@@ -29,6 +29,7 @@ from tureen.transports.compat.shapes import KSERVE
 from tureen.transports.json_body import JsonBody
 
 VERSION = "1"
+_LARGEST = 2**31 - 1  # of a size in a shape
 _OUTPUT = {"text": "score", "sentences": "rewards", "tokens": "rewards"}
 
 
@@ -190,14 +191,19 @@ def _flat(tensor: InferInput) -> list[Any]:
     Raises:
         InvalidRequest: as many as the shape says there are not.
     """
+    if len(tensor.shape) > 2 or not all(0 <= size <= _LARGEST for size in tensor.shape):
+        raise InvalidRequest(
+            f"input {quoted(tensor.name)} has a shape that no input here has; it is [N], or [N, T].",
+            field=tensor.name[:40],
+        )
     flat: list[Any] = list(tensor.data)
     for _ in tensor.shape[1:]:
         if any(isinstance(one, list) for one in flat):
             flat = [value for one in flat for value in (one if isinstance(one, list) else [one])]
-    if any(size < 0 for size in tensor.shape) or len(flat) != math.prod(tensor.shape):
+    if len(flat) != math.prod(tensor.shape):
         raise InvalidRequest(
             f"input {quoted(tensor.name)} has {len(flat)} values and the shape "
-            f"{list(tensor.shape[:8])}; make them agree.",
+            f"{list(tensor.shape)}; make them agree.",
             field=tensor.name[:40],
             got=len(flat),
         )
@@ -206,7 +212,7 @@ def _flat(tensor: InferInput) -> list[Any]:
 
 def _wrong(tensor: InferInput, wanted: str) -> InvalidRequest:
     return InvalidRequest(
-        f"input {quoted(tensor.name)} is {tensor.datatype} of shape {list(tensor.shape[:8])}; it "
+        f"input {quoted(tensor.name)} is {tensor.datatype} of shape {list(tensor.shape)}; it "
         f"takes {wanted}.",
         field=tensor.name[:40],
     )
