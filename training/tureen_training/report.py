@@ -2,7 +2,8 @@
 
 Reads every report.json below the directories that `evaluate --out` wrote. One table a suite: a row a figure, a column a
 run with value, 95 % interval and n, and what reads nothing beside it; then plots, disagreements and critiques, notes,
-and what the figures do not mean. Last the circumstances of each run: what was judged, fingerprint, split, seed, versions.
+and what the figures do not mean. Last the circumstances of each run: what was judged, fingerprint, split, seed,
+versions.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import feedback_files
+import pico_ppo
 import pytest
 from stand_in_judge import Choice, StandInJudge, Status
 
@@ -129,7 +130,7 @@ def test_what_is_no_score(text: str, failure: Failure):
 
 
 def test_rubrics_are_brought_by_the_user(tmp_path: Path):
-    with pytest.raises(ValueError, match=r"skillset\.json of GitHub kaistAI/FLASK"):
+    with pytest.raises(FileNotFoundError, match=r"skillset\.json of GitHub kaistAI/FLASK"):
         load_rubrics("")
     records = rubrics()
     path = tmp_path / "rubrics.json"
@@ -240,3 +241,24 @@ def test_heads_stand_in_and_say_so(data: Path, models: Path, tmp_path: Path, cap
 def test_no_heads_no_judge(data: Path):
     with pytest.raises(ValueError, match="length has none of the heads completeness, factuality"):
         evaluate.main(evaluate.Config(data=str(data), suite="flask", model="length"))
+
+
+@pytest.mark.slow
+def test_a_policy_writes_its_own_responses(data: Path, tmp_path: Path):
+    pico_ppo.policy(tmp_path / "policy")
+    config = evaluate.Config(
+        data=str(data),
+        suite="flask",
+        policy=str(tmp_path / "policy"),
+        max_new_tokens=6,
+        rubrics=str(data / "rubrics.json"),
+        judge_url="set below",
+        judge_model="stand-in",
+        out=str(tmp_path / "out"),
+    )
+    every = "\n".join(f"Score for {skill}: 2" for skill in SKILLS)
+    with StandInJudge(answer=lambda _: every) as stand_in:
+        found = evaluate.main(replace(config, judge_url=stand_in.url))
+    assert found[f"{tmp_path / 'policy'}/skill/Factuality"].value == 2.0
+    written = (tmp_path / "out/results.responses-policy.jsonl").read_text().splitlines()
+    assert len(written) == 1 + 3  # the policy's fingerprint, then one response an instruction

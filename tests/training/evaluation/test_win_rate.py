@@ -8,6 +8,7 @@ from pathlib import Path
 
 import feedback_files
 import numpy as np
+import pico_ppo
 import pytest
 from benchmark_files import rewarded
 from stand_in_judge import Choice, StandInJudge, Status
@@ -152,6 +153,33 @@ def test_sides_that_do_not_fit(tmp_path: Path):
                 data=str(tmp_path), suite="win_rate", model="length", before=before, after=after
             )
         )
+
+
+@pytest.mark.slow
+def test_two_policies_write_and_a_policy_ties_with_itself(tmp_path: Path):
+    """The same policy, prompts and seed give the same responses: every comparison of the k-th ones is a tie."""
+    policy = tmp_path / "policy"
+    pico_ppo.policy(policy)
+    prompts = feedback_files.write(
+        tmp_path / "prompts.jsonl", [{"id": f"q{n}", "prompt": "why ?"} for n in range(3)]
+    )
+    config = evaluate.Config(
+        data=str(tmp_path),
+        suite="win_rate",
+        model="length",
+        before=str(policy),
+        after=str(policy),
+        prompts=(str(prompts),),
+        responses_per_prompt=2,
+        max_new_tokens=6,
+        temperature=0.0,
+    )
+    found = evaluate.main(config)
+    assert found["win_rate"].value == 0.5
+    assert found["tie_rate"].value == 1.0
+    assert found["reward_gain"].value == 0.0
+    with pytest.raises(FileNotFoundError, match="two policies need prompts"):
+        evaluate.main(replace(config, prompts=()))
 
 
 def test_intervals_are_over_prompts():

@@ -24,10 +24,9 @@ class Config:
     responses_per_prompt, max_new_tokens, temperature: of what policies write in the suite collapse.
     text: file of held-out {text} for the perplexity in the suite collapse; empty is that of WikiText-2 in `data`.
     responses: file of prompts with their responses, in our own format or any that is known, for the suites
-        robustness, critique and oversight; empty is QA-Feedback in `data`, of oversight what people ranked. Of
-        flask in the layout of its own responses.
-    rubrics: file of the judge's rubrics in the suite flask. systems: those whose responses are judged there; none
-        is all.
+        robustness, critique and oversight; empty is QA-Feedback in `data`, of oversight what people ranked.
+    rubrics: file of the judge's rubrics in the suite flask. flask_responses: file of responses in the layout of
+        FLASK's own; empty is that in `data`. systems: those of them that are judged; none is all.
     rubric: by which the judge of the suites win_rate and oversight compares: one that ships, or a file.
     judge_url: of an OpenAI-compatible API, as http://host:port/v1. judge_model: as that calls it.
     judge_api_key_env: environment variable that holds the key of the judge; unset, none is sent.
@@ -56,6 +55,7 @@ class Config:
     text: str = ""
     responses: str = ""
     rubrics: str = ""
+    flask_responses: str = ""
     systems: tuple[str, ...] = ()
     rubric: str = "preference"
     judge_url: str = ""

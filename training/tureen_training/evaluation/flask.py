@@ -15,7 +15,8 @@ With a reward model (`--model`) heads stand in: Factuality for the head of that 
 Comprehension, Conciseness and Readability; other skills have no head and no figure. The numbers are calibrated head
 values, in standard deviations, 0 the mean of the calibration: **not comparable** with scores from 1 to 5.
 
-The responses are those that come with the data, or `--responses` in the same layout (idx, responses: system -> text).
+The responses are those of `--policy`, or those that come with the data, or `--flask-responses` in the same layout (idx,
+responses: system -> text).
 Scores of different judges, rubrics or wordings are not comparable.
 """
 
@@ -23,7 +24,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -33,6 +34,7 @@ import numpy as np
 from tureen_training import metrics
 from tureen_training.data.flask import Instance, read_instances, read_systems
 from tureen_training.data.records import Example
+from tureen_training.evaluation import collapse
 from tureen_training.evaluation.comparisons import Read
 from tureen_training.evaluation.flask_rubrics import (
     ABILITIES,
@@ -50,6 +52,7 @@ from tureen_training.evaluation.subjects import Subject
 from tureen_training.evaluation.verdicts import Question, verdicts
 from tureen_training.judge.errors import Failure
 from tureen_training.metrics import Figure
+from tureen_training.policies import prompt_ids
 
 FOLDER = "flask"
 MIDDLE = 3.0
@@ -80,7 +83,7 @@ def evaluate(job: Job) -> dict[str, Figure]:
     figures: dict[str, Figure] = {}
     if job.has(Subject.JUDGE):
         figures |= _judged(job, responses, hard)
-    if job.has(Subject.REWARD):
+    if job.has(Subject.REWARD) and _heads_there(job):
         job.note(
             "heads stand in as judge: calibrated values, not comparable with scores of a judge nor with FLASK's"
         )
@@ -103,15 +106,37 @@ def evaluate(job: Job) -> dict[str, Figure]:
     return figures
 
 
+def _heads_there(job: Job) -> bool:
+    """Whether a head can stand in; where that is all that was asked for, a ValueError says that none can."""
+    model = job.scorer.model
+    if any(head.name in HEADS.values() for head in model.heads):
+        return True
+    problem = (
+        f"{model.model_id} has none of the heads {', '.join(sorted(set(HEADS.values())))}, which stand in for "
+        "the judge of FLASK; give --judge-url, or another model"
+    )
+    if job.config.suite != "all" and not job.has(Subject.JUDGE):
+        raise ValueError(problem)
+    job.note(problem)
+    return False
+
+
 def _read(job: Job) -> tuple[Responses, frozenset[int]]:
     """Instructions with responses, and which of them are hard."""
-    config = job.config
     instances = {one.idx: one for one in read_instances(job.file(FOLDER, "evaluation"))}
     try:
         texts = {one.instruction for one in read_instances(job.file(FOLDER, "hard"))}
     except FileNotFoundError:
         texts = set()
-    path = Path(config.responses) if config.responses else job.file(FOLDER, "responses")
+    hard = frozenset(i.idx for i in instances.values() if i.instruction in texts)
+    if job.has(Subject.POLICY):
+        return _written(job, list(instances.values())), hard
+    return _recorded(job, instances), hard
+
+
+def _recorded(job: Job, instances: Mapping[int, Instance]) -> Responses:
+    config = job.config
+    path = Path(config.flask_responses or job.file(FOLDER, "responses"))
     skipped: Counter[str] = Counter()
     found = []
     for idx, systems in read_systems(path, skipped):
@@ -119,16 +144,39 @@ def _read(job: Job) -> tuple[Responses, frozenset[int]]:
             raise ValueError(
                 f"{path} answers the instruction {idx}, which the evaluation set does not have"
             )
-        if own := {
-            s: text for s, text in systems.items() if not config.systems or s in config.systems
-        }:
+        wanted = config.systems or tuple(systems)
+        if own := {system: text for system, text in systems.items() if system in wanted}:
             found.append((instances[idx], own))
     if skipped["blank response"]:
         job.note(f"{skipped['blank response']} left out: blank response")
     if not found:
         raise ValueError(f"{path} has no response of {', '.join(config.systems) or 'any system'}")
-    kept = job.limited(found, lambda one: f"flask-{one[0].idx:04d}")
-    return kept, frozenset(i.idx for i in instances.values() if i.instruction in texts)
+    return job.limited(found, lambda one: _name(one[0]))
+
+
+def _written(job: Job, instances: Sequence[Instance]) -> Responses:
+    """One response of the policy to each instruction that leaves room for it."""
+    model = job.policy
+    tokenizer, room = model.policy.tokenizer, model.policy.context_tokens
+    prompts = {}
+    kept = job.limited(instances, _name)
+    for instance in kept:
+        tokens = tuple(prompt_ids(tokenizer, instance.instruction))
+        if room is None or len(tokens) + job.config.max_new_tokens <= room:
+            prompts[_name(instance)] = tokens
+    if lost := len(kept) - len(prompts):
+        job.note(f"{lost} instructions left out: too long for the policy")
+    once = replace(job, config=replace(job.config, responses_per_prompt=1))
+    said = dict(zip(prompts, collapse.responses(once, model, prompts, "policy"), strict=True))
+    return [
+        (instance, {model.name: said[name].texts[0]})
+        for instance in kept
+        if (name := _name(instance)) in said and said[name].texts[0].strip()
+    ]
+
+
+def _name(instance: Instance) -> str:
+    return f"flask-{instance.idx:04d}"
 
 
 def _judged(job: Job, responses: Responses, hard: frozenset[int]) -> dict[str, Figure]:
@@ -173,11 +221,6 @@ def _by_heads(
                 if (head := HEADS.get(skill)) in calibrations
             }
             rated.setdefault(system, []).append(Rated(instance, scores))
-    if not any(head in calibrations for head in HEADS.values()):
-        raise ValueError(
-            f"{model.model_id} has none of the heads {', '.join(sorted(set(HEADS.values())))}, which stand in for "
-            "the judge of FLASK; give --judge-url, or another model"
-        )
     return _reported(job, rated, hard, {"mean of the calibration": 0.0}, None, "heads/")
 
 

@@ -99,10 +99,10 @@ def load_rubrics(path: str) -> Rubrics:
     """The rubrics of a file.
 
     Raises:
-        ValueError: none is given, or a skill or a score has no text.
+        FileNotFoundError: none is given. ValueError: a skill or a score has no text.
     """
     if not path:
-        raise ValueError(
+        raise FileNotFoundError(
             "FLASK needs rubrics for its judge; give --rubrics FILE. Those of the paper are "
             "skillset_label/src/skillset.json of GitHub kaistAI/FLASK, which states no licence: fetch it yourself. "
             'Your own do as well: a JSON list of {"Skill": …, "Criteria": …, "Scoring": {"1": …, …, "5": …}}'

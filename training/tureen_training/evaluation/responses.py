@@ -46,7 +46,8 @@ def matches(job: Job) -> list[Match]:
     """Of `before` and `after`: two files of our own format, or two policies that answer `prompts`.
 
     Raises:
-        ValueError: one is a file and the other a policy, no prompt has both sides, or there is nothing to answer.
+        ValueError: one is a file and the other a policy, or no prompt has both sides.
+        FileNotFoundError: there is nothing to answer.
     """
     sources = (job.config.before, job.config.after)
     recorded = [source.endswith(SUFFIXES) for source in sources]
@@ -98,7 +99,7 @@ def _written(job: Job) -> list[Match]:
     """`responses_per_prompt` of each policy to each of the prompts, those left out that are blank."""
     config = job.config
     if not config.prompts:
-        raise ValueError("two policies need prompts to answer; give --prompts FILE")
+        raise FileNotFoundError("two policies need prompts to answer; give --prompts FILE")
     sampling = Sampling(max_new_tokens=config.max_new_tokens, temperature=config.temperature)
     job.facts |= {"sampling": asdict(sampling), "responses_per_prompt": config.responses_per_prompt}
     said: list[Mapping[str, tuple[str, ...]]] = []

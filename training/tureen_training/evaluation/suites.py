@@ -79,7 +79,11 @@ SUITES: Mapping[str, Suite] = {
     ),
     "robustness": Suite("edits that a reward must see through", (REWARD,), robustness.evaluate),
     "rm_bench": Suite("RM-Bench: substance against style", (REWARD,), rm_bench.evaluate),
-    "flask": Suite("twelve skills, by a judge or by heads", (JUDGE, REWARD), flask.evaluate),
+    "flask": Suite(
+        "twelve skills, by a judge or by heads",
+        (JUDGE, REWARD, POLICY | JUDGE, POLICY | REWARD),
+        flask.evaluate,
+    ),
     "oversight": Suite(
         "where reward, judge and people differ", (REWARD, REWARD | JUDGE), oversight.evaluate
     ),
