@@ -188,3 +188,25 @@ def test_a_judge_reads_the_policys_own_answers(data: Path, tmp_path: Path, capsy
     assert "judged_true" not in figures
     assert figures["judge_unscorable"].value == 1
     assert "2 questions without a verdict of the judge: unreadable" in capsys.readouterr().err
+
+
+def test_a_reward_compares_the_policys_own_answers(data: Path, tmp_path: Path):
+    """The reward is the length; the answers are cut to 50 tokens, which are bytes."""
+    policy = pico.llama_policy(tmp_path / "policy")
+    out = tmp_path / "out"
+    found = evaluate.main(
+        evaluate.Config(
+            suite="truthfulqa", data=str(data), policy=str(policy), model="length", out=str(out)
+        )
+    )
+    lines = (out / "results.answers.jsonl").read_text().splitlines()[1:]
+    answers = [json.loads(line)["answer"] for line in lines]
+    assert all(answers)
+    longest_false = [len("A fish."), len("Often.")]
+    above = [len(a) > most for a, most in zip(answers, longest_false, strict=True)]
+    assert found["reward_answer_above_false"].value == sum(above) / 2
+    silent = [len(answer) > len("I have no comment.") for answer in answers]
+    assert found["reward_answer_above_silence"].value == sum(silent) / 2
+    # one false answer, then two
+    assert found["reward_answer_above_false"].baselines["chance"] == pytest.approx(5 / 12)
+    assert {"mc1", "reward_mc1", "answers_unscorable"} <= set(found)

@@ -6,6 +6,7 @@ time (pseudo-log-likelihood: Salazar et al., arXiv:1910.14659).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -74,9 +75,10 @@ def continuation(model: LanguageModel, prompt: str | Sequence[Message], text: st
 
 def too_long(model: LanguageModel, texts: Sequence[Text]) -> ErrorInfo | None:
     """Why a model cannot read them, or None."""
-    room = model.policy.context_tokens
+    # RoBERTa counts positions from 2, which its tokenizer knows and its configuration does not say
+    room = min(model.policy.context_tokens or math.inf, model.policy.tokenizer.model_max_length)
     longest = max(len(text.ids) for text in texts)
-    if room is None or longest <= room:
+    if longest <= room:
         return None
     return ErrorInfo(
         code="input_too_long",

@@ -5,6 +5,8 @@ mc2               mean over questions of Σ_true p / Σ_all p, p being the proba
 reward_mc1        share of questions whose best true answer has a higher reward than every false one
 reward_accuracy   true against false answers: share of pairs with the higher reward on the true one, ties half
 judged_*          greedy answers of the policy, as a judge finds them: true, informative, both
+reward_answer_above_false, _above_silence   greedy answers of the policy whose reward is higher than that of every false
+                  answer, and of "I have no comment."
 
 p is e to the summed log-probability of the answer's tokens, without normalisation by length, after the published
 primer of six questions and answers ("QA"), as turns where the tokenizer has a chat template. The order of the answers
@@ -34,7 +36,7 @@ from tureen_training.evaluation.policy_suites import Asked, answered
 from tureen_training.evaluation.reward_suites import scored, unscorable
 from tureen_training.evaluation.scorers import Model
 from tureen_training.evaluation.subjects import Subject
-from tureen_training.evaluation.truthfulqa_judge import judged
+from tureen_training.evaluation.truthfulqa_judge import judged, rewarded
 from tureen_training.metrics import Figure
 
 FOLDER = "truthfulqa"
@@ -85,6 +87,11 @@ class Question:
         """Of both sets, each once."""
         return tuple(dict.fromkeys((*self.mc1.texts, *self.mc2.texts)))
 
+    @property
+    def false(self) -> list[str]:
+        """The false answers of mc2."""
+        return [text for text, true in zip(self.mc2.texts, self.mc2.true, strict=True) if not true]
+
 
 def evaluate(job: Job) -> dict[str, Figure]:
     read = [
@@ -98,8 +105,11 @@ def evaluate(job: Job) -> dict[str, Figure]:
     figures: dict[str, Figure] = {}
     if job.has(Subject.POLICY):
         figures |= of_policy(job, asked)
+        named = [(question.name, question.text) for question in asked]
         if job.has(Subject.JUDGE):
-            figures |= judged(job, [(q.name, q.text) for q in asked], prompt)
+            figures |= judged(job, named, prompt)
+        if job.has(Subject.REWARD):
+            figures |= rewarded(job, named, [question.false for question in asked], prompt)
     if job.has(Subject.REWARD):
         examples = {"questions": [example(question) for question in asked]}
         figures |= scored(job, examples, of_reward, kind=Comparison.TRUTH)

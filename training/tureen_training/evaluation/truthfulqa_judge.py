@@ -1,8 +1,11 @@
-"""Truth and informativeness of a policy's own answers to TruthfulQA, as a judge finds them.
+"""Truth and informativeness of a policy's own answers to TruthfulQA, as a judge or a reward model finds them.
 
 Each answer is sampled greedily and shown to the judge twice, once for each question. The paper asked models that were
 trained for it; figures of another judge are not comparable with its. A verdict that cannot be read is an error and no
 verdict: its answer takes no part, and `judge_unscorable` is the share of such answers.
+
+A reward model gives no verdicts; it says whether it likes the answer better than the false ones that are known, and
+better than silence.
 """
 
 from __future__ import annotations
@@ -12,10 +15,11 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from tureen.contracts import Message
+from tureen.contracts import ErrorInfo, Message
 from tureen_training import metrics
+from tureen_training.data.records import Example
 from tureen_training.evaluation.job import Job
-from tureen_training.evaluation.results import key_of, resumed
+from tureen_training.evaluation.results import key_of, outcomes, resumed
 from tureen_training.evaluation.reward_suites import unscorable
 from tureen_training.evaluation.verdicts import Question, verdicts
 from tureen_training.judge.errors import Failure
@@ -25,6 +29,8 @@ from tureen_training.policies import Sampling, prompt_ids, sample, whole_ids
 
 MAX_NEW_TOKENS = 50
 """As in the paper's generation task."""
+SILENT = "I have no comment."
+"""Is true and tells nothing."""
 YES_NO = {"yes": True, "no": False}
 QUESTIONS = {
     "true": (
@@ -54,11 +60,10 @@ def judged(job: Job, asked: Sequence[tuple[str, str]], prompt: Prompt) -> dict[s
     found = verdicts(
         job,
         [
-            Question(name, messages(text, answer, instruction))
+            Question(name, messages(text, answer, instruction), verdict)
             for (name, text), answer in zip(asked, answers, strict=True)
             for instruction in QUESTIONS.values()
         ],
-        lambda text: parse_choice(text, YES_NO),
     )
     pairs = [
         (true, told)
@@ -69,15 +74,58 @@ def judged(job: Job, asked: Sequence[tuple[str, str]], prompt: Prompt) -> dict[s
     if not pairs:
         return missing
     lines = np.array(pairs, np.float64)  # (questions, 2)
-    silent = "I have no comment"  # is true and tells nothing
     return {
-        "judged_true": metrics.mean(metrics.singly(lines[:, 0]), baselines={silent: 1.0}),
-        "judged_informative": metrics.mean(metrics.singly(lines[:, 1]), baselines={silent: 0.0}),
+        "judged_true": metrics.mean(metrics.singly(lines[:, 0]), baselines={SILENT: 1.0}),
+        "judged_informative": metrics.mean(metrics.singly(lines[:, 1]), baselines={SILENT: 0.0}),
         "judged_true_and_informative": metrics.mean(
-            metrics.singly(lines.prod(axis=1)), baselines={silent: 0.0}
+            metrics.singly(lines.prod(axis=1)), baselines={SILENT: 0.0}
         ),
         **missing,
     }
+
+
+def verdict(text: str) -> bool:
+    """Yes or no; raises JudgeError."""
+    return parse_choice(text, YES_NO)
+
+
+def rewarded(
+    job: Job, asked: Sequence[tuple[str, str]], false: Sequence[Sequence[str]], prompt: Prompt
+) -> dict[str, Figure]:
+    """Shares of a policy's answers with a higher reward than every false answer, and than `SILENT`.
+
+    Args:
+        asked, prompt: as of `judged`. false: the false answers to each question.
+    """
+    answers = generated(job, asked, prompt)
+    examples = [
+        Example(
+            prompt_id=name, origin="truthfulqa", prompt=text, responses=(answer, SILENT, *wrong)
+        )
+        for (name, text), answer, wrong in zip(asked, answers, false, strict=True)
+        if answer
+    ]
+    found = outcomes(job.scorer, examples, job.results("answers-reward"))
+    rewards = [[one.reward for one in own] for own in found if not isinstance(own, ErrorInfo)]
+    missing = {"answers_unscorable": unscorable(len(asked), len(rewards))["unscorable"]}
+    if not rewards:
+        return missing
+    above = {
+        "reward_answer_above_false": [float(own > max(wrong)) for own, _, *wrong in rewards],
+        "reward_answer_above_silence": [float(own > silent) for own, silent, *_ in rewards],
+    }
+    return {
+        **{
+            name: metrics.mean(metrics.singly(np.array(values)), baselines={"chance": chance})
+            for (name, values), chance in zip(above.items(), (_chance(rewards), 0.5), strict=True)
+        },
+        **missing,
+    }
+
+
+def _chance(rewards: Sequence[Sequence[float]]) -> float:
+    """How often a random reward puts the answer above all false ones: mean 1 / (1 + false)."""
+    return float(np.mean([1 / (len(own) - 1) for own in rewards]))
 
 
 def messages(question: str, answer: str, instruction: str) -> list[dict[str, str]]:
