@@ -3,6 +3,7 @@
 DEMOS = {
     "alarms": "whether the watch sees a reward being exploited, in time, and stays silent where not",
     "almanac": "write the Almanac, a synthetic world of grounded questions with an exact gold judge",
+    "dense": "episodes that a reward on its segments spares, against the same at the end of the response",
     "loop": "SFT, reward models, soup, a server process, PPO over gRPC, evaluation, on the Almanac",
     "replay": "what PPO forgets, and what pretraining text in every update gives back",
     "rrhf": "candidates of three policies make a better one, and what no KL penalty does online",

@@ -54,10 +54,10 @@ from tureen_training.worlds.almanac.world import Item, make_world
 RATERS: Final = ("checker", "editor", "examiner")
 """Whose feedback makes an ingredient each."""
 HEADS: Final = (
-    HeadSpec(name="preference", granularity=Granularity.RESPONSE, weight=0.1),
-    HeadSpec(name="factuality", granularity=Granularity.SENTENCE, weight=0.3),
+    HeadSpec(name="preference", granularity=Granularity.RESPONSE, weight=0.05),
+    HeadSpec(name="factuality", granularity=Granularity.SENTENCE, weight=0.25),
     HeadSpec(name="relevance", granularity=Granularity.SENTENCE, weight=0.4),
-    HeadSpec(name="completeness", granularity=Granularity.RESPONSE, weight=0.2),
+    HeadSpec(name="completeness", granularity=Granularity.RESPONSE, weight=0.3),
 )
 TEXT: Final = dataclasses.replace(reward.QA_TEXT, max_input_tokens=256)
 
@@ -91,8 +91,8 @@ class Config:
     reward_learning_rate: float = 2e-4
     steps: int = 80
     responses_per_step: int = 64
-    kl_coefficient: float = 0.03
-    learning_rate: float = 3e-4
+    kl_coefficient: float = 0.02
+    learning_rate: float = 1e-3
     snapshots: int = 5
     curve_prompts: int = 150
     seed: int = 0

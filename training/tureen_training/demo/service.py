@@ -42,8 +42,8 @@ def serving(model: Path, log: Path, *, timeout_s: float = 120.0) -> Iterator[str
 
     def follow() -> None:
         assert process.stderr is not None
-        with log.open("w", encoding="utf-8") as file:
-            for line in process.stderr:
+        with process.stderr as lines, log.open("w", encoding="utf-8") as file:
+            for line in lines:
                 file.write(line)
                 file.flush()
                 if not address and (found := _READY.search(line)):
