@@ -237,7 +237,9 @@ def test_soup_export_doctor_in_one_row(capsys, members: list[Path], tmp_path: Pa
     status, out, _ = run(capsys, "export", str(soup), "--json")
     assert status == 0
     assert json.loads(out)["max_abs_error"] <= 1e-4
-    assert load_model(soup, device="cpu").backend.info.name == "onnx"
+    assert (
+        load_model(soup, backend="onnx", device="cpu").fingerprint == json.loads(out)["fingerprint"]
+    )
 
     status, out, _ = run(capsys, "doctor", str(soup), "--json")
     checks = {check["name"]: check["status"] for check in json.loads(out)["checks"]}

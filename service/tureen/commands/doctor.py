@@ -55,7 +55,7 @@ async def _examine(name: str, model: ServedModel) -> list[Check]:
         same_as_transformers(name, model),
     ]
     within = await examine(model)  # closes the backend at its end
-    return [*before, *within, await check_dtype(name, model), await same_in_both_backends(name)]
+    return [*before, *within, check_dtype(name, model), await same_in_both_backends(name)]
 
 
 def _parser() -> Parser:

@@ -13,7 +13,8 @@ from rich.console import Console
 
 from tureen.commands.output import print_json
 from tureen.contracts import Sample
-from tureen.engine.int8_export import MAX_FLIP_RATE, MAX_REWARD_ERROR, describe, export_int8
+from tureen.engine.int8_export import MAX_FLIP_RATE, MAX_REWARD_ERROR, export_int8
+from tureen.engine.parity import describe
 from tureen.model.directory import EXPORT_FOLDERS, find_model
 from tureen.model.export_onnx import export
 from tureen.model.schema import decode

@@ -13,22 +13,18 @@ from tureen.commands.checks import (
     BACKENDS_AGREE,
     Check,
     fitting,
-    furthest,
-    responses_of,
-    scores_of,
     verdict,
 )
-from tureen.commands.in_process import scoring
 from tureen.commands.plain_evidence import plain_types
 from tureen.contracts import Granularity, Sample
-from tureen.engine.loading import STUB, DtypeName, load_model
-from tureen.engine.selfcheck import INVARIANCE
+from tureen.engine.loading import STUB, BackendName, DtypeName, load_model
+from tureen.engine.parity import describe, reward_parity, rewards
+from tureen.engine.selfcheck import INVARIANCE, REFERENCE
 from tureen.engine.served import ServedModel
 from tureen.model.base import resolve_base
 from tureen.model.directory import ModelDirectory, find_model, open_model
 from tureen.text.batch import Batch, collate
 from tureen.text.encoding import Window
-from tureen.usage import UsageError
 
 _EXTRA_PADDING = 7  # tokens
 _ROLES = ("bos", "eos", "pad", "cls", "sep")
@@ -140,6 +136,8 @@ def same_as_transformers(name: str, model: ServedModel) -> Check:
         return Check(title, "note", "the stub has no weights")
     if find_spec("torch") is None:
         return Check(title, "note", "not compared: torch is not installed")
+    if model.backend.info.dtype == "int8":
+        return Check(title, "note", "not compared: int8 is judged by its rewards (dtype)")
     opened = open_model(find_model(name))
     from tureen.commands.plain_forward import plain_forward
 
@@ -155,28 +153,27 @@ def same_as_transformers(name: str, model: ServedModel) -> Check:
     return verdict(title, moved, _allowed(model.backend.info.dtype))
 
 
-async def check_dtype(name: str, model: ServedModel) -> Check:
-    """Values in the served dtype against those in float32, and how many pairs change their order."""
-    title, dtype = "dtype", model.backend.info.dtype
-    if dtype == "float32" or name == STUB:
-        return Check(title, "ok", dtype)
+def check_dtype(name: str, model: ServedModel) -> Check:
+    """Rewards in the served dtype against those in float32, and how many pairs change their order."""
+    title, info = "dtype", model.backend.info
+    if info.dtype == "float32" or name == STUB:
+        return Check(title, "ok", info.dtype)
     samples, found = fitting(model), []
-    for device, kind in ((model.backend.info.device, dtype), ("cpu", "float32")):
-        loaded = load_model(name, backend="torch", device=device, dtype=cast(DtypeName, kind))
-        try:
-            async with scoring(loaded, responses_of(samples), remember=False) as scorer:
-                found.append(await scores_of(scorer, samples))
-        except UsageError as error:
-            return Check(title, "FAIL", f"{kind}: {error}")
-    scores, expected = found
-    apart = verdict(title, furthest(scores, expected), _allowed(dtype))
-    pairs = [(i, j) for i in range(len(scores)) for j in range(i)]
-    flipped = sum(
-        (scores[i].reward > scores[j].reward) != (expected[i].reward > expected[j].reward)
-        for i, j in pairs
-    )
-    told = f"against float32 {apart.found}; {flipped} of {len(pairs)} pairs change order"
-    return Check(title, apart.status, told)
+    for backend, device, dtype in (
+        (info.name, info.device, info.dtype),
+        ("torch", "cpu", "float32"),
+    ):
+        loaded = load_model(
+            name,
+            backend=cast(BackendName, backend),
+            device=device,
+            dtype=cast(DtypeName, dtype),
+        )
+        found.append(rewards(loaded, samples))
+        loaded.backend.close()
+    parity, allowed = reward_parity(*found), REFERENCE[info.dtype]
+    told = f"against float32: {describe(parity)}; {allowed:g} is allowed"
+    return Check(title, "ok" if parity.max_error <= allowed else "FAIL", told)
 
 
 def _raised(title: str, error: Exception) -> Check:

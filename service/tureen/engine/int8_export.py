@@ -15,7 +15,7 @@ from typing import Final
 
 from tureen.contracts import Sample
 from tureen.engine.loading import load_model
-from tureen.engine.parity import RewardParity, reward_parity, rewards
+from tureen.engine.parity import RewardParity, describe, reward_parity, rewards
 from tureen.engine.served import ServedModel
 from tureen.model.directory import (
     EXPORT_FOLDERS,
@@ -122,13 +122,6 @@ def export_int8(
         }
         (fresh / EXPORT_RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     return report
-
-
-def describe(parity: RewardParity) -> str:
-    return (
-        f"{parity.flipped} of {parity.pairs} pairs change their order ({parity.flip_rate:.2%}), "
-        f"rewards differ by at most {parity.max_error:.3g}, {parity.mean_error:.2g} in the mean"
-    )
 
 
 def _texts(

@@ -53,6 +53,14 @@ def reward_parity(found: ArrayLike, expected: ArrayLike) -> RewardParity:
     )
 
 
+def describe(parity: RewardParity) -> str:
+    """For people."""
+    return (
+        f"{parity.flipped} of {parity.pairs} pairs change their order ({parity.flip_rate:.2%}), "
+        f"rewards differ by at most {parity.max_error:.3g}, {parity.mean_error:.2g} in the mean"
+    )
+
+
 def rewards(model: ServedModel, samples: Sequence[Sample]) -> list[float]:
     """Of all responses, in order, each window alone on the device, however values are spread.
 

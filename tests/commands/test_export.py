@@ -1,0 +1,77 @@
+"""`tureen export --dtype int8` as it is typed, and what the doctor says of its result."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pico
+import pytest
+
+from tureen import cli
+from tureen.model.soup import make_soup
+
+SAMPLES = [
+    {"prompt": prompt, "responses": ["rembrandt painted it.", "vermeer. it rains."]}
+    for prompt in ("who painted it?", "is it?", "what is it?", "when?")
+]
+
+
+@pytest.fixture(scope="module")
+def soup(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("export")
+    make_soup(pico.bert_members(folder / "members", 2), None, folder / "pico", "uniform")
+    return folder / "pico"
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    path = tmp_path / "samples.jsonl"
+    path.write_text("".join(json.dumps(sample) + "\n" for sample in SAMPLES))
+    return path
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    status = cli.main(arguments)
+    captured = capsys.readouterr()
+    return status, captured.out, captured.err
+
+
+def test_int8_says_what_it_costs_and_is_examined(capsys, soup: Path, data: Path):
+    bounds = ("--max-flip-rate", "0.5", "--max-reward-error", "5")
+    arguments = ("export", str(soup), "--dtype", "int8", "--data", str(data))
+    status, out, _ = run(capsys, *arguments, *bounds, "--json")
+    report = json.loads(out)
+    assert (status, report["matrices"], report["parity"]["responses"]) == (0, 12, 4)
+    assert report["path"] == str(soup / "onnx-int8" / "model.onnx")
+    assert 0 < report["parity"]["max_error"] < 5
+
+    made = (soup / "onnx-int8" / "model.onnx").read_bytes()
+    status, _, err = run(capsys, *arguments, "--max-flip-rate", "0.5", "--max-reward-error", "0")
+    assert status == 2
+    assert "at most 50.00% and 0 are allowed" in err
+    assert (soup / "onnx-int8" / "model.onnx").read_bytes() == made
+
+    _, out, _ = run(capsys, "doctor", str(soup), "--dtype", "int8", "--json")
+    examined = json.loads(out)
+    checks = {check["name"]: (check["status"], check["found"]) for check in examined["checks"]}
+    assert report["fingerprint"] in examined["model"]
+    assert "pairs change their order" in checks["dtype"][1]
+    assert checks["as transformers computes"][0] == "note"
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [("{", "samples.jsonl:1: "), ('{"prompt": "a", "response": ["b"]}', "response is unknown")],
+)
+def test_data_that_is_no_sample(capsys, soup: Path, data: Path, lines: str, message: str):
+    data.write_text(lines)
+    status, _, err = run(capsys, "export", str(soup), "--dtype", "int8", "--data", str(data))
+    assert status == 2
+    assert message in err
+
+
+def test_a_bound_of_int8_means_nothing_in_float32(capsys, soup: Path):
+    status, _, err = run(capsys, "export", str(soup), "--max-flip-rate", "0.1")
+    assert status == 2
+    assert "--max-flip-rate is for --dtype int8" in err
