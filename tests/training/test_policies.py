@@ -1,5 +1,7 @@
 """Policies: what they read, what they write, and which characters each token brought."""
 
+import dataclasses
+
 import pico_tokenizers
 import pytest
 import torch
@@ -31,6 +33,30 @@ WORDS = tokenizer_of(["Passages: a dog.\nQuestion: who?\nAnswer: a red dog. It i
 @pytest.fixture(scope="module")
 def policy():
     return tiny_policy(TINY, WORDS, seed=0)
+
+
+@pytest.mark.parametrize("convolution", [0, 3])
+def test_padding_at_the_left_changes_nothing(convolution):
+    spec = dataclasses.replace(TINY, convolution=convolution)
+    model = tiny_policy(spec, WORDS, seed=0).model.eval()
+    long, short = ids = [WORDS(text)["input_ids"] for text in ("a red dog. It is", "a dog.")]
+    padded, mask = left_padded(ids, 0)
+    with torch.no_grad():
+        both = model(input_ids=padded, attention_mask=mask).logits
+        alone = [model(input_ids=torch.tensor([row])).logits[0] for row in (long, short)]
+    torch.testing.assert_close(both[0], alone[0])
+    torch.testing.assert_close(both[1, -len(short) :], alone[1], atol=1e-5, rtol=1e-5)
+
+
+def test_a_convolution_needs_attention_above_it():
+    assert tiny_policy(
+        dataclasses.replace(TINY, convolution=3), WORDS, 0
+    ).model.config.layer_types == [
+        "conv",
+        "full_attention",
+    ]
+    with pytest.raises(ValueError, match="attention needs a layer"):
+        TinySpec(layers=1, convolution=3)
 
 
 def test_what_a_plain_policy_reads():
