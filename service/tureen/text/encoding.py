@@ -20,6 +20,7 @@ import numpy as np
 from tureen.contracts import Granularity, Sample, Truncate
 from tureen.errors import InputTooLong, InvalidRequest
 from tureen.text import evidence, template
+from tureen.text.context import ContextReader
 from tureen.text.layout import Layout, Tokens, private_backend, tokenize
 from tureen.text.segments import Span
 from tureen.text.template import Rendered, TextSpec
@@ -87,7 +88,7 @@ class _Row:
 
 
 class TextEncoder:
-    """Encodes samples for one model; without state, so any number of threads may share it.
+    """Encodes samples for one model; any number of threads may share it.
 
     It works on a private copy of the tokenizer's backend, in which the truncation and padding that
     a tokenizer.json can carry are off.
@@ -112,6 +113,7 @@ class TextEncoder:
         self.tokenizer = tokenizer
         self.spec = spec
         self._backend = private_backend(tokenizer)
+        self._contexts = ContextReader(self._backend)
         self._layout = (
             Layout.bare()
             if spec.template == "chat"
@@ -236,8 +238,9 @@ class TextEncoder:
         Raises:
             InputTooLong: more context than max_windows windows hold, unless it may be cut.
         """
-        prompt_text, context_text = template.render_evidence(sample)
-        prompt, context = (tokenize(self._backend, text) for text in (prompt_text, context_text))
+        prompt_text, _ = template.render_evidence(sample)
+        prompt = tokenize(self._backend, prompt_text)
+        context = self._contexts.read(tuple(sample.context))
         limit = self.spec.max_windows * self.spec.max_input_tokens
         unread = max(len(context.ids) - limit, 0)
         if unread and truncate is not Truncate.CONTEXT:
@@ -248,11 +251,10 @@ class TextEncoder:
                 got=len(context.ids),
                 limit=limit,
             )
-        starts = template.context_sentences(sample, "evidence")
         responses = [tokenize(self._backend, response) for response in sample.responses]
         types = evidence.token_types(
             context.ids[:limit],
-            np.searchsorted(starts, context.keys[:limit], side="right") - 1,
+            context.sentence_of[:limit],
             [tokens.ids for tokens in responses],
             [
                 [tokens for _, tokens in tiles(response, encoded.keys, Granularity.SENTENCE)]

@@ -53,7 +53,7 @@ def private_backend(tokenizer: PreTrainedTokenizerBase) -> Tokenizer:
     backend.encode_special_tokens = shared.encode_special_tokens
     forget = getattr(backend.model, "_resize_cache", None)
     if forget is not None and not _cuts_words(backend):
-        forget(0)  # it would remember 10,000 texts of up to 256 bytes, 8 KB each, and meet none again
+        forget(0)  # it would remember 10,000 texts of up to 256 bytes, 8 KB each, to no use
     return backend
 
 
