@@ -30,9 +30,9 @@ def health(doors: OpenDoors) -> Health:
         check = stub.Check(health_pb2.HealthCheckRequest())
     finally:
         raw.channel.close()
-    assert httpx2.get(f"{doors.url}/healthz").status_code == 200, "the process lives"
+    assert httpx2.get(f"{doors.url}/healthz", timeout=60).status_code == 200, "the process lives"
     return Health(
-        http=httpx2.get(f"{doors.url}/readyz").status_code == 200,
+        http=httpx2.get(f"{doors.url}/readyz", timeout=60).status_code == 200,
         grpc=check.status == health_pb2.HealthCheckResponse.SERVING,
         metric=doors.counts().samples["tureen_ready"] == 1,
     )

@@ -223,7 +223,7 @@ def test_the_server_needs_no_file_system_to_write_to():
     if ROOT.is_relative_to("/tmp"):
         pytest.skip("the checkout lies under /tmp, which the image finds empty")
     command = ["unshare", "-m", "sh", "-c", READ_ONLY, "sh", sys.executable, "-c", SERVE]
-    said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     if said.returncode in (1, 77) and re.search("unshare|mount|setpriv", said.stderr):
         pytest.skip(f"this machine does not allow it: {said.stderr.strip()}")
     assert said.returncode == 0, said.stderr

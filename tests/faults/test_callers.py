@@ -34,7 +34,7 @@ def request(content: dict) -> bytes:
 
 def scored(doors: OpenDoors) -> bool:
     body = {"samples": [{"prompt": "a", "responses": ["b"]}]}
-    return httpx2.post(f"{doors.url}/v1/score", json=body, timeout=20).status_code == 200
+    return httpx2.post(f"{doors.url}/v1/score", json=body, timeout=60).status_code == 200
 
 
 def test_who_does_not_take_the_answer_holds_up_nobody(doors: OpenDoors):

@@ -36,7 +36,7 @@ class Answered:
 
 def ask_http(doors: OpenDoors, texts: tuple[str, ...]) -> list[Answered]:
     body = {"samples": [{"prompt": "a", "responses": [text]} for text in texts]}
-    answer = httpx2.post(f"{doors.url}/v1/score", json=body, timeout=20).json()
+    answer = httpx2.post(f"{doors.url}/v1/score", json=body, timeout=60).json()
     if "error" in answer:
         return [Answered(None, answer["error"]["code"], answer["error"]["retryable"])] * len(texts)
     return [
@@ -52,7 +52,7 @@ def ask_grpc(doors: OpenDoors, texts: tuple[str, ...]) -> list[Answered]:
     raw = RawGrpc(doors.target)
     try:
         message = pb.ScoreRequest(samples=samples).SerializeToString()
-        answer = pb.ScoreResponse.FromString(raw.method("Score")(message, timeout=20))
+        answer = pb.ScoreResponse.FromString(raw.method("Score")(message, timeout=60))
     except RpcError as error:
         return [Answered(None, refusal_of(error).code, True)] * len(texts)
     finally:
@@ -184,4 +184,4 @@ def test_a_worker_that_dies_for_good_answers_everybody_and_stays_unready(
         assert answered.code == "backend_failure"
     assert counted(doors, "tureen_worker_restarts_total") > 3
     assert health(doors) == ILL
-    assert "died" in httpx2.get(f"{doors.url}/readyz").json()["error"]["message"]
+    assert "died" in httpx2.get(f"{doors.url}/readyz", timeout=60).json()["error"]["message"]

@@ -69,7 +69,7 @@ def odd_bodies(draw: st.DrawFn) -> bytes:
 
 @pytest.fixture(scope="module")
 def http(doors: OpenDoors) -> Iterator[httpx2.Client]:
-    with httpx2.Client(base_url=doors.url, timeout=20) as client:
+    with httpx2.Client(base_url=doors.url, timeout=60) as client:
         yield client
 
 
@@ -159,18 +159,18 @@ def test_messages(raw: RawGrpc, message: bytes):
     for service, method in METHODS:
         try:
             if method.client_streaming:
-                [answer] = raw.method(method.name, stream=True)(iter([message]), timeout=20)
+                [answer] = raw.method(method.name, stream=True)(iter([message]), timeout=60)
                 pb.ScoreResponse.FromString(answer)
             else:
                 call = raw.channel.unary_unary(f"/{service}/{method.name}", None, None)
-                call(message, timeout=20, metadata=(("authorization", f"Bearer {ADMIN_KEY}"),))
+                call(message, timeout=60, metadata=(("authorization", f"Bearer {ADMIN_KEY}"),))
         except grpc.RpcError as error:
             refusal = refusal_of(error)
             assert refusal.status in REFUSED, (method.name, refusal)
 
 
 def test_afterwards_all_is_well(doors: OpenDoors, raw: RawGrpc):
-    assert raw.method("Score")(MESSAGE, timeout=20)
+    assert raw.method("Score")(MESSAGE, timeout=60)
     assert health(doors) == WELL
     assert doors.in_flight() == 0
     assert "backend_failure" not in doors.counts().errors

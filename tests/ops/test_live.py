@@ -50,7 +50,9 @@ class Prometheus:
 
     def query(self, expression: str) -> list[dict[str, Any]]:
         """The series that an expression gives now, without those that are no number."""
-        answer = httpx2.get(f"{self.url}/api/v1/query", params={"query": expression}).json()
+        answer = httpx2.get(
+            f"{self.url}/api/v1/query", params={"query": expression}, timeout=PATIENCE_S
+        ).json()
         assert answer["status"] == "success", (expression, answer)
         return [one for one in answer["data"]["result"] if not math.isnan(float(one["value"][1]))]
 
@@ -92,7 +94,7 @@ def prometheus(target: str, folder: Path) -> Iterator[Prometheus]:
         yield up
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(PATIENCE_S)
 
 
 def _is_ready(url: str, process: subprocess.Popen, folder: Path) -> bool:
@@ -195,7 +197,9 @@ def test_every_query_of_every_panel_returns_data(doors, watched):
             client.score_samples([cut], truncate="context")
             client.rank("?", ["Yes.", "No."])
             by_path = {"model": "/checkpoints/rm", "input": "a"}
-            httpx2.post(f"{doors.url}/classify", json=by_path).raise_for_status()
+            httpx2.post(
+                f"{doors.url}/classify", json=by_path, timeout=PATIENCE_S
+            ).raise_for_status()
             with pytest.raises(TureenError):
                 client.score("?", ["too long " * 1000])
         for name, expression in list(waiting.items()):
