@@ -15,6 +15,7 @@ Where there is no CUDA device every figure is null and the card says so.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import statistics
 import time
@@ -22,6 +23,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
 from bench import callers, ceiling
 from bench.load import paired_ratio, run_closed, steady_rate
 from bench.plan import Part, Plan, described
@@ -76,12 +78,15 @@ def measure_decoder(size: Size, device: str, dtype: torch.dtype, rounds: int) ->
     draw = torch.Generator().manual_seed(0)
     batch = rows(size.samples, size.tokens, size.vocabulary, device, draw)
     squares = torch.randn(2, size.matrix, size.matrix, generator=draw).to(device, dtype)
-    group = _group(size, device, draw)
+    alike = group(size, device, draw)
     works: dict[str, Callable[[], object]] = {
         "matrix product": lambda: squares[0] @ squares[1],
         "decoder": lambda: model(**batch),
-        "unshared": lambda: model(**group),
+        "unshared": lambda: model(**alike),
     }
+    shared = shared_pass(model, alike, size.prompt)
+    if shared is not None:
+        works["shared"] = shared
     took_s: dict[str, list[float]] = {name: [] for name in works}
     with torch.inference_mode():
         for number in range(-1, rounds):  # the first one warms up
@@ -99,7 +104,9 @@ def measure_decoder(size: Size, device: str, dtype: torch.dtype, rounds: int) ->
     return Part(
         {
             "gpu_matmul_share": paired_ratio(rates["decoder"], rates["matrix product"]),
-            "gpu_shared_over_unshared": None,
+            "gpu_shared_over_unshared": (
+                paired_ratio(took_s["unshared"], took_s["shared"]) if shared else None
+            ),
         },
         [
             {"what": name, "TFLOP/s": round(statistics.median(found) / 1e12, 3)}
@@ -110,11 +117,40 @@ def measure_decoder(size: Size, device: str, dtype: torch.dtype, rounds: int) ->
             "dtype": str(dtype).removeprefix("torch."),
             "weights_in_matrix_products": weights,
             "decoder_tokens_per_s": round(size.samples * size.tokens / decoder_s),
-            "shared prefix": "this version has no forward pass that shares a prompt",
+            "shared_prefix": "measured" if shared else "this version cannot share a prompt",
             "shared_prefix_limit": round(shared_limit(size), 3),
             "seconds": {name: [round(s, 5) for s in found] for name, found in took_s.items()},
         },
     )
+
+
+def shared_pass(
+    model: RewardModel, group: dict[str, torch.Tensor], prompt: int
+) -> Callable[[], torch.Tensor] | None:
+    """A forward pass over rows that begin with one prompt, which runs once in it; None where the
+    model has none. Nothing is kept from one pass to the next."""
+    if importlib.util.find_spec("tureen.model.shared_prefixes") is None:
+        return None
+    import torch
+
+    from tureen.model.shared_prefixes import SharedPrefixes
+    from tureen.text.batch import Batch
+
+    arrays = {name: tensor.cpu().numpy() for name, tensor in group.items()}
+    lengths = np.full(len(arrays["input_ids"]), prompt)
+    batch = Batch(**arrays, prefix_lengths=lengths)
+
+    def run() -> torch.Tensor:
+        split = SharedPrefixes(model.backbone, max_cached_bytes=0).split(batch)
+        assert split is not None, "this group is far above what is worth sharing"
+        rest, prefixes = split
+        tensors = {
+            name: torch.from_numpy(array).to(model.backbone.device)
+            for name, array in rest.arrays().items()
+        }
+        return model(**tensors, prefixes=prefixes)
+
+    return run
 
 
 def shared_limit(size: Size) -> float:
@@ -188,7 +224,7 @@ def timed(work: Callable[[], object], device: str) -> float:
     return time.perf_counter() - started_s
 
 
-def _group(size: Size, device: str, draw: torch.Generator) -> dict[str, torch.Tensor]:
+def group(size: Size, device: str, draw: torch.Generator) -> dict[str, torch.Tensor]:
     """K rows that begin with one prompt."""
     tokens = size.prompt + size.response
     group = rows(size.responses, tokens, size.vocabulary, device, draw)

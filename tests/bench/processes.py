@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 TESTS = Path(__file__).resolve().parents[1]
-READY_S = 180
+READY_S = 600
 
 
 @contextmanager
