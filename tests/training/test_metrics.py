@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import balanced_accuracy_score, brier_score_loss, f1_score, roc_auc_score
 
+from tureen_training import metrics
 from tureen_training.metrics import (
     Bin,
     accuracy,
@@ -126,3 +127,25 @@ def test_the_interval_of_an_error_measure_holds_its_value():
     groups = [rng.uniform(0.2, 0.9, 5) for _ in range(40)]
     figure = bootstrap(groups, ece, baselines={"always ½": 0.0}, lower_is_better=True)
     assert 0 <= figure.low <= figure.value <= figure.high
+
+
+def test_a_mean_keeps_its_interval_within_what_was_seen():
+    """Shares of 0 and 1 have an interval in [0, 1]; the best baseline is the least where less is better."""
+    groups = [np.array([1.0]), np.array([0.0, 0.0]), np.array([1.0])]
+    found = metrics.mean(groups, baselines={"a": 0.2, "b": 0.4}, lower_is_better=True)
+    assert (found.value, found.n, found.prompts) == (0.5, 4, 3)
+    assert 0 <= found.low <= found.high <= 1
+    assert found.baseline == 0.2
+    assert metrics.mean(groups, baselines={"a": 0.2, "b": 0.4}).baseline == 0.4
+
+
+def test_several_figures_of_the_same_resamples():
+    groups = [np.array([float(n)]) for n in range(20)]
+    found = metrics.bootstrap_all(
+        groups,
+        lambda rows: {"mean": float(rows.mean()), "twice": float(2 * rows.mean())},
+        baselines={"mean": {"none": 0.0}, "twice": {"none": 0.0}},
+    )
+    alone = metrics.bootstrap(groups, lambda rows: float(rows.mean()), baselines={"none": 0.0})
+    assert found["mean"] == alone
+    assert found["twice"].low == pytest.approx(2 * alone.low)

@@ -3,7 +3,12 @@ import pickle
 import pytest
 
 from tureen_training.judge.errors import Failure, JudgeError
-from tureen_training.judge.parsing import parse_choice, parse_rating
+from tureen_training.judge.parsing import (
+    parse_choice,
+    parse_finding,
+    parse_optional_rating,
+    parse_rating,
+)
 
 CHOICES = {"A": 1, "B": -1, "tie": 0}
 
@@ -106,3 +111,30 @@ def test_the_message_shows_where_the_verdict_should_be():
 def test_errors_travel_between_processes():
     error = pickle.loads(pickle.dumps(JudgeError(Failure.EMPTY, "nothing", retry_after_s=2.0)))
     assert (error.failure, error.message, error.retry_after_s) == (Failure.EMPTY, "nothing", 2.0)
+
+
+@pytest.mark.parametrize("text", ["Score: N/A", "score: n/a.", "**Score: Not applicable**", "N/A"])
+def test_what_does_not_apply_is_no_number(text):
+    assert parse_optional_rating(text, 1, 5, "Score") is None
+
+
+def test_an_optional_rating_is_read_as_strictly():
+    assert parse_optional_rating("Score: 4", 1, 5, "Score") == 4
+    for text, failure in (("Score: none", Failure.UNREADABLE), ("Score: 0", Failure.OUT_OF_SCALE)):
+        with pytest.raises(JudgeError) as caught:
+            parse_optional_rating(text, 1, 5, "Score")
+        assert caught.value.failure == failure
+
+
+def test_a_finding_and_its_reason():
+    text = "Part 1: bad - twice - and thrice\nPart 2: OK"
+    assert parse_finding(text, "Part 1", ("ok", "bad")) == ("bad", "twice - and thrice")
+    assert parse_finding(text, "Part 2", ("ok", "bad")) == ("ok", "")
+    for text, failure in (
+        ("Part 1: ugly", Failure.OUT_OF_SCALE),
+        ("Part 1: not bad at all", Failure.UNREADABLE),
+        ("Part 2: ok", Failure.UNREADABLE),
+    ):
+        with pytest.raises(JudgeError) as caught:
+            parse_finding(text, "Part 1", ("ok", "bad"))
+        assert caught.value.failure == failure
