@@ -36,7 +36,7 @@ from tureen_training.metrics import auroc, bootstrap
 from tureen_training.runlog import progress
 from tureen_training.watch import START_STEPS, THRESHOLDS, Threshold, Watch
 
-EVERY: Final = 10
+EVERY: Final = 5
 """Steps from one look of the watch to the next."""
 TIMES: Final = 2
 """Looks in a row that pass a fitted limit."""
