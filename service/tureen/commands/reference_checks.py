@@ -207,6 +207,7 @@ def _padded(batch: Batch, filler: int) -> Batch:
         np.pad(batch.attention_mask, width),
         np.pad(batch.token_type_ids, width),
         np.pad(batch.span_weights, ((0, 0), *width)),
+        batch.prefix_lengths,
     )
 
 

@@ -10,17 +10,18 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tureen.engine.backend import BackendInfo, BatchTooLarge
+from tureen.engine.backend import BackendInfo, BatchTooLarge, streams_of
 from tureen.model.checkpoint import load
 from tureen.model.directory import ModelDirectory
 from tureen.model.manifest import ModelError
 from tureen.model.sequence_classifier import SequenceClassifier
+from tureen.model.shared_prefixes import SharedPrefixes, can_share
 from tureen.text.batch import Batch
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-_CPU_STREAMS = 2
-"""On a CPU a forward pass has parts that run on one core, and its threads wait for the slowest at the
-end of every matrix product; the more so while tokenizers have a core. Another one fills the gaps."""
+_CPU_CACHE_BYTES = 256 * 2**20
+_GPU_CACHE_SHARE = 0.04
+"""Of the device's memory, for the keys and values of prompts that come again."""
 _CPU_OUT_OF_MEMORY = ("can't allocate memory", "not enough memory")  # of torch's CPU allocator
 
 
@@ -65,6 +66,10 @@ class TorchBackend:
             assert isinstance(loaded.model, SequenceClassifier)  # loading.py refuses all others
             loaded.model.give_attention()
         self._model: torch.nn.Module | None = loaded.model
+        self._prefixes: SharedPrefixes | None = None
+        trunk = loaded.model.trunk
+        if trunk is not None and not attention and can_share(trunk):
+            self._prefixes = SharedPrefixes(trunk, _cache_bytes(self._device))
         self.info = BackendInfo(
             name="torch",
             dtype=dtype,
@@ -72,7 +77,7 @@ class TorchBackend:
             groups=loaded.manifest.groups,
             heads=tuple(head.name for head in loaded.manifest.heads),
             fingerprint=loaded.fingerprint,
-            streams=_CPU_STREAMS if device == "cpu" else 1,
+            streams=streams_of(device),
         )
 
     @torch.inference_mode()
@@ -80,12 +85,13 @@ class TorchBackend:
         assert self._model is not None, "closed"
         try:
             with self._share_of_threads():
-                values = self._model(
-                    input_ids=torch.from_numpy(batch.input_ids).to(self._device),
-                    attention_mask=torch.from_numpy(batch.attention_mask).to(self._device),
-                    token_type_ids=torch.from_numpy(batch.token_type_ids).to(self._device),
-                    span_weights=torch.from_numpy(batch.span_weights).to(self._device),
-                )
+                split = self._prefixes.split(batch) if self._prefixes is not None else None
+                rows, prefixes = split if split is not None else (batch, None)
+                tensors = {
+                    name: torch.from_numpy(array).to(self._device)
+                    for name, array in rows.arrays().items()
+                }
+                values = self._model(**tensors, prefixes=prefixes)
                 return values.float().cpu().numpy()  # (B, N, G, H)
         except torch.OutOfMemoryError as error:
             torch.cuda.empty_cache()
@@ -110,6 +116,12 @@ class TorchBackend:
                 self._passes -= 1
 
     def close(self) -> None:
-        self._model = None
+        self._model = self._prefixes = None
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
+
+
+def _cache_bytes(device: torch.device) -> int:
+    if device.type != "cuda":
+        return _CPU_CACHE_BYTES
+    return int(_GPU_CACHE_SHARE * torch.cuda.get_device_properties(device).total_memory)

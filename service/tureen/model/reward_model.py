@@ -19,6 +19,7 @@ from transformers.utils import logging as transformers_logging
 from tureen.model.base import resolve_base
 from tureen.model.heads import RewardHeads
 from tureen.model.manifest import Manifest, ModelError
+from tureen.model.shared_prefixes import Prefixes, looking_back
 from tureen.text.evidence import FEATURES, feature_table
 from tureen.text.template import TextSpec
 
@@ -47,12 +48,17 @@ class RewardModel(nn.Module):
         backbone.config.use_cache = False  # one pass over the row: a decoder's cache is only memory
         self._takes_token_types = takes_token_types(backbone, backbone.config)
 
+    @property
+    def trunk(self) -> PreTrainedModel:
+        return self.backbone
+
     def forward(
         self,
         input_ids: Tensor,
         attention_mask: Tensor,
         token_type_ids: Tensor,
         span_weights: Tensor,
+        prefixes: Prefixes | None = None,
     ) -> Tensor:
         """Values of every unit.
 
@@ -65,6 +71,7 @@ class RewardModel(nn.Module):
             token_type_ids: (B, T) int64; unused by a backbone that has none. Where the heads read
                 evidence those of `tureen.text.evidence`, and the backbone gets zeros.
             span_weights: (B, N, T) float32; rows add up to 1, or are 0 for a unit that is padding.
+            prefixes: what stood before the tokens of these rows; see `SharedPrefixes`.
         Returns:
             (B, N, G, H) float32 raw values; group 0 is the soup.
         """
@@ -74,7 +81,7 @@ class RewardModel(nn.Module):
             types = torch.zeros_like(token_type_ids) if reads_evidence else token_type_ids
             extra["token_type_ids"] = types
         hidden = self.backbone(
-            input_ids=input_ids, attention_mask=attention_mask, **extra
+            input_ids=input_ids, **looking_back(attention_mask, prefixes), **extra
         ).last_hidden_state  # (B, T, D)
         # Autocast, which training may be under, would make heads and pooling bf16.
         with torch.autocast(hidden.device.type, enabled=False):

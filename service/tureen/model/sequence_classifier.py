@@ -10,6 +10,7 @@ from tureen.model.attention import make_watchable, watching
 from tureen.model.directory import ModelDirectory
 from tureen.model.manifest import FILE, ModelError
 from tureen.model.reward_model import load_config, load_pretrained, takes_token_types
+from tureen.model.shared_prefixes import Prefixes, looking_back
 from tureen.model.third_party import find_weights
 
 
@@ -51,6 +52,11 @@ class SequenceClassifier(nn.Module):
         self._gives_attention = True
 
     @property
+    def trunk(self) -> PreTrainedModel | None:
+        """Of a decoder; an encoder runs whole."""
+        return self.classifier.base_model if self._is_decoder else None
+
+    @property
     def _score(self) -> nn.Module:
         return self.classifier.get_submodule("score")
 
@@ -60,15 +66,18 @@ class SequenceClassifier(nn.Module):
         attention_mask: Tensor,
         token_type_ids: Tensor,
         span_weights: Tensor,
+        prefixes: Prefixes | None = None,
     ) -> Tensor:
         """Raw logits as (B, N, 1, H) float32: of the row, the same for each of its N units.
 
         After `give_attention` only unit 0, the response, has them; the others have the attention
         that the scoring position pays to their tokens, the same for every head. `span_weights` tell
         the tokens of a unit: the text layer must not have reduced them to one.
+
+        prefixes: what stood before the tokens of these rows; not after `give_attention`.
         """
         if not self._gives_attention:
-            logits = self._logits(input_ids, attention_mask, token_type_ids)  # (B, H)
+            logits = self._logits(input_ids, attention_mask, token_type_ids, prefixes)  # (B, H)
             return logits[:, None, None, :].expand(-1, span_weights.shape[1], -1, -1)
         with watching() as watched:
             logits = self._logits(input_ids, attention_mask, token_type_ids)
@@ -80,11 +89,17 @@ class SequenceClassifier(nn.Module):
         values[:, 0, 0] = logits
         return values
 
-    def _logits(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> Tensor:
+    def _logits(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        token_type_ids: Tensor,
+        prefixes: Prefixes | None = None,
+    ) -> Tensor:
         extra = {"token_type_ids": token_type_ids} if self._takes_token_types else {}
         if self._is_decoder:
             hidden = self.classifier.base_model(
-                input_ids=input_ids, attention_mask=attention_mask, **extra
+                input_ids=input_ids, **looking_back(attention_mask, prefixes), **extra
             ).last_hidden_state  # (B, T, D)
             index = _last_position(attention_mask)[:, None, None].expand(-1, 1, hidden.shape[2])
             pooled = hidden.gather(1, index).squeeze(1).float()  # (B, D)

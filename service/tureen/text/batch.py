@@ -27,6 +27,7 @@ class Batch:
     attention_mask: np.ndarray  # (B, T) int64
     token_type_ids: np.ndarray  # (B, T) int64
     span_weights: np.ndarray  # (B, N, T) float32
+    prefix_lengths: np.ndarray  # (B,) int64, tokens before the response and whatever is pooled
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The arrays by their names: what a model is called with."""
@@ -57,6 +58,7 @@ def collate(windows: Sequence[Window], pad_id: int = 0) -> Batch:
     attention_mask = np.zeros((rows, width), np.int64)
     token_type_ids = np.zeros((rows, width), np.int64)
     span_weights = np.zeros((rows, units, width), np.float32)
+    prefix_lengths = np.zeros(rows, np.int64)
     for row, window in enumerate(windows):
         length = window.input_ids.size
         input_ids[row, :length] = window.input_ids
@@ -65,4 +67,5 @@ def collate(windows: Sequence[Window], pad_id: int = 0) -> Batch:
         weights = span_weights[row]
         for unit, (start, end) in enumerate(window.spans.tolist()):
             weights[unit, start:end] = 1.0 / (end - start)
-    return Batch(input_ids, attention_mask, token_type_ids, span_weights)
+        prefix_lengths[row] = min(window.response_start, int(window.spans[:, 0].min()))
+    return Batch(input_ids, attention_mask, token_type_ids, span_weights, prefix_lengths)
