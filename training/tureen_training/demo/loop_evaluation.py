@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from tureen.contracts import Sample, Score
-from tureen_training.metrics import bootstrap
+from tureen_training.metrics import auroc, bootstrap
 from tureen_training.oracle import RemoteOracle, Reward
 from tureen_training.policies import Policy, Sampling, load_policy, prompt_ids, sample
 from tureen_training.worlds.almanac import gold
@@ -18,6 +18,7 @@ from tureen_training.worlds.almanac.dataset import read_items
 from tureen_training.worlds.almanac.world import Item
 
 MAX_NEW_TOKENS: Final = 40
+HEADS: Final = ("factuality", "relevance", "completeness", "preference")
 
 
 def respond(policy: Policy, items: Sequence[Item], temperature: float, seed: int) -> list[str]:
@@ -42,6 +43,7 @@ def evaluated(out: Path, address: str, *, curve_prompts: int, seed: int) -> dict
             for name, own in texts.items()
         }
     report["reward"] = {name: mean_reward(own) for name, own in rewards.items()}
+    report["heads"] = heads_against_gold(test, texts["sft"], rewards["sft"])
     report["samples"] = [
         {
             "prompt": item.prompt,
@@ -133,6 +135,29 @@ def compared(rows: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, Any]:
 
 def sample_of(item: Item, response: str) -> Sample:
     return Sample(id=item.id, prompt=item.prompt, context=item.context, responses=(response,))
+
+
+def heads_against_gold(
+    items: Sequence[Item], texts: Sequence[str], rewards: Sequence[Reward]
+) -> dict[str, float | None]:
+    """AUROC of each head's own errors: wrong and unasked sentences, responses with a fact missing, any error.
+
+    None where there is no error or nothing else.
+    """
+    rows: dict[str, list[tuple[float, bool]]] = {name: [] for name in HEADS}
+    for item, text, scored in zip(items, texts, rewards, strict=True):
+        if not isinstance(scored, Score):
+            continue
+        own = gold.judge(item, text)
+        spans = {"factuality": own.wrong_spans, "relevance": own.unasked_spans}
+        for one in scored.segments or ():
+            if one.head in spans:
+                erring = any(s.start < one.end and one.start < s.end for s in spans[one.head])
+                rows[one.head].append((one.value, not erring))
+        rows["completeness"].append((scored.heads["completeness"].value, not own.missing_facts))
+        rows["preference"].append((scored.heads["preference"].value, own.score == 1))
+    found = {name: auroc(np.array(pairs, dtype=float)) for name, pairs in rows.items()}
+    return {name: None if np.isnan(value) else value for name, value in found.items()}
 
 
 def mean_reward(rewards: Sequence[Reward]) -> dict[str, float]:

@@ -48,7 +48,12 @@ def rows_of(report: Mapping[str, Any]) -> list[list[str]]:
 
 
 def notes(report: Mapping[str, Any]) -> str:
+    heads = ", ".join(
+        f"{name} none" if value is None else f"{name} {value:.3f}"
+        for name, value in report["heads"].items()
+    )
     return (
+        f"AUROC of the service's heads against gold on responses of SFT: {heads}; "
         f"KL {report['kl']:.2f} {report['kl_unit']}; {report['prompts']} test prompts; "
         f"{report['wait_share']:.1%} of PPO's time was spent waiting for rewards"
     )
