@@ -5,6 +5,7 @@ import dataclasses
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +62,20 @@ def test_torch_and_onnx_agree_and_describe_themselves(on_torch, on_onnx):
         info = model.backend.info
         assert (info.name, info.dtype, info.device, info.members) == (name, "float32", "cpu", 3)
     assert on_torch.fingerprint == on_onnx.fingerprint
+
+
+@pytest.mark.parametrize("name", ["on_torch", "on_onnx"])
+def test_as_many_threads_as_a_backend_says_may_run_it_at_once(name, request):
+    """Each gets the values of its own batch. Not to the bit: they share the processor's threads."""
+    model = request.getfixturevalue(name)
+    backend, windows = model.backend, windows_of(model)
+    assert backend.info.streams == 2
+    batches = [collate([window], model.pad_id) for window in windows]
+    alone = [backend.forward(batch) for batch in batches]
+    with ThreadPoolExecutor(backend.info.streams) as pool:
+        together = list(pool.map(backend.forward, batches * 10))
+    for values, expected in zip(together, alone * 10, strict=True):
+        np.testing.assert_allclose(values, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("place", [0, 1])

@@ -58,3 +58,10 @@ class Backend(Protocol):
 
 class BatchTooLarge(Exception):
     """The device has no memory for this batch; the worker halves it."""
+
+
+def streams_of(device: str) -> int:
+    """Two on a CPU, where a forward pass has parts that run on one core, and its threads wait for the
+    slowest at the end of every matrix product; the more so while tokenizers have a core. Another
+    pass fills the gaps."""
+    return 2 if device == "cpu" else 1
