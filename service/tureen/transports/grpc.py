@@ -201,11 +201,13 @@ def soup_handlers(admission: Admission) -> grpc.GenericRpcHandler:
 def _unary(
     admission: Admission, route: str, work: Work, *, admin: bool = False
 ) -> grpc.RpcMethodHandler:
-    async def method(raw: bytes, context: Context) -> bytes:
+    async def method(requests: AsyncIterator[bytes], context: Context) -> bytes:
         _enter(context)
         try:
             with admission.recorded("grpc", route) as record:
                 admission.authenticate(_metadata(context, "authorization"), admin=admin)
+                admission.scorer()  # as over HTTP, before the message is read
+                raw = await _message(requests, admission.config.receive_timeout_s)
                 with admission.admitted() as scorer:
                     check_size(len(raw), admission.config.max_body_bytes)
                     answer = await _until_deadline(context, work(scorer, raw, _terms(context)))
@@ -216,7 +218,22 @@ def _unary(
         except TureenError as error:
             await _abort(context, error)
 
-    return grpc.unary_unary_rpc_method_handler(method)
+    # On the wire one message is a stream of one. Declared unary, it would be read, up to its bound in
+    # size, before anybody could ask whose it is.
+    return grpc.stream_unary_rpc_method_handler(method)
+
+
+async def _message(requests: AsyncIterator[bytes], patience_s: float) -> bytes:
+    try:
+        async with asyncio.timeout(patience_s):
+            async for raw in requests:
+                return raw
+    except TimeoutError:
+        raise DeadlineExceeded(
+            f"Time was up before the message was there; send it within {patience_s:g} s "
+            "(receive_timeout_s)."
+        ) from None
+    raise InvalidRequest("the call came without a message; send one.")
 
 
 async def _score(scorer: Scorer, raw: bytes, terms: Terms) -> object:
