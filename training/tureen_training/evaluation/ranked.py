@@ -10,7 +10,8 @@ judges alone:
     accuracy  share of the pairs in the right order, ties of the reward one half, over all pairs
 
 The order is that of the field `score`; in `alpaca_eval_gpt4` scores within 0.01 are a tie. Judges: people
-(pandalm_human, tulu_human) or GPT-4, which favours long answers.
+(pandalm_human, tulu_human) or GPT-4, which favours long answers. The files list the systems in one order throughout, so
+the baseline `first` knows how strong they are on the whole.
 """
 
 from __future__ import annotations

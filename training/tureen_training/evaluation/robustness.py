@@ -68,7 +68,8 @@ def parts(
         found[name] = []
         for example in examples:
             edited = [attack(text, f"{seed}/{name}/{text}") for text in example.responses]
-            skipped[f"{name} does not apply"] += edited.count(None)
+            if idle := edited.count(None):
+                skipped[f"{name} does not apply"] += idle
             if any(edited):
                 texts = [e or text for e, text in zip(edited, example.responses, strict=True)]
                 found[name].append(_unlabelled(example, texts, name))
