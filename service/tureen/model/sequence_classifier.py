@@ -54,7 +54,8 @@ class SequenceClassifier(nn.Module):
     @property
     def trunk(self) -> PreTrainedModel | None:
         """Of a decoder; an encoder runs whole."""
-        return self.classifier.base_model if self._is_decoder else None
+        trunk = self.classifier.base_model
+        return trunk if self._is_decoder and isinstance(trunk, PreTrainedModel) else None
 
     @property
     def _score(self) -> nn.Module:

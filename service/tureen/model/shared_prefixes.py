@@ -190,12 +190,20 @@ def states_of(trunk: PreTrainedModel, keys: Sequence[bytes]) -> dict[bytes, Tens
         past_key_values=cache,
         use_cache=True,
     )
-    pairs = [torch.stack([layer.keys, layer.values]) for layer in cache.layers]
+    pairs = [torch.stack(_full(layer)) for layer in cache.layers]
     whole = torch.stack(pairs, dim=1)  # (2, L, rows, A, P, D)
     return {
         key: whole[:, :, place, :, : len(row)]
         for place, (key, row) in enumerate(zip(keys, rows, strict=True))
     }
+
+
+def _full(layer: object) -> list[Tensor]:
+    """Keys and values of all tokens; `can_share` has made sure that the layer keeps them."""
+    assert isinstance(layer, DynamicLayer)
+    assert layer.keys is not None
+    assert layer.values is not None
+    return [layer.keys, layer.values]
 
 
 def joined(taken: Plan, states: Mapping[bytes, Tensor]) -> Prefixes:
