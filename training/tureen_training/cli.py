@@ -140,7 +140,7 @@ def describe(kind: type[Any]) -> str:
             default = "required"
         elif not isinstance(default, str):  # as an option takes it
             default = json.dumps(default, default=dataclasses.asdict)
-        lines.append(f"  --{field.name.replace('_', '-'):20s}{default}")
+        lines.append(f"  --{field.name.replace('_', '-'):22s}{default}")
     parts = [base.__doc__ for base in kind.__mro__ if dataclasses.is_dataclass(base)]
     return "\n".join([*(part or "" for part in parts), "Fields:", *lines])
 
