@@ -194,6 +194,7 @@ def test_a_judge_that_misbehaves_from_the_command_on(data: Path, tmp_path: Path,
         judge_url="set below",
         judge_model="stand-in",
         judge_concurrency=1,
+        judge_max_tokens=700,
         out=str(tmp_path / "out"),
     )
     good = "Score for Factuality: 5\nScore for Comprehension: N/A\nScore for Robustness: 3"
@@ -204,6 +205,7 @@ def test_a_judge_that_misbehaves_from_the_command_on(data: Path, tmp_path: Path,
         shown = stand_in.requests[1]["messages"]
         assert "Is there robustness?" in shown[0]["content"]
         assert "A gull." in shown[1]["content"]
+        assert stand_in.requests[1]["max_tokens"] == 700
         assert found["one/skill/Factuality"].value == 5.0
         assert found["one/skill/Factuality"].n == 1
         assert found["one/skill/Robustness"].value == 3.0

@@ -30,7 +30,8 @@ class Config:
     rubric: by which the judge of the suites win_rate and oversight compares: one that ships, or a file.
     judge_url: of an OpenAI-compatible API, as http://host:port/v1. judge_model: as that calls it.
     judge_api_key_env: environment variable that holds the key of the judge; unset, none is sent.
-    judge_concurrency: questions to the judge under way at once.
+    judge_concurrency: questions to the judge under way at once. judge_max_tokens: of one answer, reasons included.
+        judge_timeout_s: of one attempt. judge_max_retries: of one question, after rate limits and passing errors.
     split: all, or the train, validation or test part of the fixed split by prompt. Of a model trained on the
         train part of these files only the test part says something.
     limit: how many prompts of each part of the suite, the first by the hash of their id; none takes all.
@@ -62,6 +63,9 @@ class Config:
     judge_model: str = ""
     judge_api_key_env: str = "TUREEN_JUDGE_API_KEY"
     judge_concurrency: int = 4
+    judge_max_tokens: int = 1024
+    judge_timeout_s: float = 60.0
+    judge_max_retries: int = 8
     split: str = "all"
     limit: int | None = None
     out: str = ""

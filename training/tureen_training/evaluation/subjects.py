@@ -10,6 +10,7 @@ from functools import cached_property
 from types import TracebackType
 from typing import Self
 
+from tureen.client.flow import Retry
 from tureen_training.evaluation.config import Config
 from tureen_training.evaluation.language_models import LanguageModel, open_language_model
 from tureen_training.evaluation.scorers import Scorer, open_scorer
@@ -97,6 +98,9 @@ class Subjects:
                 config.judge_url,
                 config.judge_model,
                 api_key=os.environ.get(config.judge_api_key_env) or None,
+                max_tokens=config.judge_max_tokens,
+                timeout_s=config.judge_timeout_s,
+                retry=Retry(max_retries=config.judge_max_retries),
                 concurrency=config.judge_concurrency,
             )
         )
