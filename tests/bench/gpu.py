@@ -15,7 +15,6 @@ Where there is no CUDA device every figure is null and the card says so.
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import statistics
 import time
@@ -83,10 +82,8 @@ def measure_decoder(size: Size, device: str, dtype: torch.dtype, rounds: int) ->
         "matrix product": lambda: squares[0] @ squares[1],
         "decoder": lambda: model(**batch),
         "unshared": lambda: model(**alike),
+        "shared": shared_pass(model, alike, size.prompt),
     }
-    shared = shared_pass(model, alike, size.prompt)
-    if shared is not None:
-        works["shared"] = shared
     took_s: dict[str, list[float]] = {name: [] for name in works}
     with torch.inference_mode():
         for number in range(-1, rounds):  # the first one warms up
@@ -104,9 +101,7 @@ def measure_decoder(size: Size, device: str, dtype: torch.dtype, rounds: int) ->
     return Part(
         {
             "gpu_matmul_share": paired_ratio(rates["decoder"], rates["matrix product"]),
-            "gpu_shared_over_unshared": (
-                paired_ratio(took_s["unshared"], took_s["shared"]) if shared else None
-            ),
+            "gpu_shared_over_unshared": paired_ratio(took_s["unshared"], took_s["shared"]),
         },
         [
             {"what": name, "TFLOP/s": round(statistics.median(found) / 1e12, 3)}
@@ -117,7 +112,6 @@ def measure_decoder(size: Size, device: str, dtype: torch.dtype, rounds: int) ->
             "dtype": str(dtype).removeprefix("torch."),
             "weights_in_matrix_products": weights,
             "decoder_tokens_per_s": round(size.samples * size.tokens / decoder_s),
-            "shared_prefix": "measured" if shared else "this version cannot share a prompt",
             "shared_prefix_limit": round(shared_limit(size), 3),
             "seconds": {name: [round(s, 5) for s in found] for name, found in took_s.items()},
         },
@@ -126,11 +120,9 @@ def measure_decoder(size: Size, device: str, dtype: torch.dtype, rounds: int) ->
 
 def shared_pass(
     model: RewardModel, group: dict[str, torch.Tensor], prompt: int
-) -> Callable[[], torch.Tensor] | None:
-    """A forward pass over rows that begin with one prompt, which runs once in it; None where the
-    model has none. Nothing is kept from one pass to the next."""
-    if importlib.util.find_spec("tureen.model.shared_prefixes") is None:
-        return None
+) -> Callable[[], torch.Tensor]:
+    """A forward pass over rows that begin with one prompt, which runs once in it. Nothing is kept from
+    one pass to the next."""
     import torch
 
     from tureen.model.shared_prefixes import SharedPrefixes
