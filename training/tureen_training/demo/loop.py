@@ -57,8 +57,8 @@ RATERS: Final = ("checker", "editor", "examiner")
 HEADS: Final = (
     HeadSpec(name="preference", granularity=Granularity.RESPONSE, weight=0.05),
     HeadSpec(name="factuality", granularity=Granularity.SENTENCE, weight=0.25),
-    HeadSpec(name="relevance", granularity=Granularity.SENTENCE, weight=0.4),
-    HeadSpec(name="completeness", granularity=Granularity.RESPONSE, weight=0.3),
+    HeadSpec(name="relevance", granularity=Granularity.SENTENCE, weight=0.45),
+    HeadSpec(name="completeness", granularity=Granularity.RESPONSE, weight=0.25),
 )
 TEXT: Final = dataclasses.replace(reward.QA_TEXT, max_input_tokens=256)
 
@@ -90,9 +90,9 @@ class Config:
     reward_layers: int = 2
     reward_epochs: int = 2
     reward_learning_rate: float = 2e-4
-    steps: int = 80
+    steps: int = 60
     responses_per_step: int = 64
-    kl_coefficient: float = 0.02
+    kl_coefficient: float = 0.03
     learning_rate: float = 1e-3
     snapshots: int = 5
     curve_prompts: int = 150
