@@ -2,7 +2,7 @@
 
 An almanac appears anew every year: the names stay, the facts are drawn afresh for each page. So what a passage states
 is found in no other text, and no response can be known by heart. Every name, attribute and value is one word, and
-every fact is stated in the same way: what a policy of half a million numbers learns to read within a minute.
+every fact is stated in the same way, so that a policy of 0.2M numbers learns to read them within minutes.
 """
 
 from __future__ import annotations
