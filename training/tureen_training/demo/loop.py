@@ -76,6 +76,7 @@ class Config:
     steps, responses_per_step, kl_coefficient, learning_rate: of PPO.
     snapshots: policies that PPO keeps on its way, for the curve of gold against KL.
     curve_prompts: validation prompts of a point of that curve.
+    threads: of torch, 0 its own choice; the networks are too small for two, and the service has the other core.
     """
 
     out: str
@@ -97,7 +98,7 @@ class Config:
     snapshots: int = 5
     curve_prompts: int = 150
     seed: int = 0
-    threads: int = 0
+    threads: int = 1
 
 
 def main(config: Config) -> dict[str, Any]:
