@@ -107,3 +107,9 @@ def test_what_is_told_of_server_and_model(http: httpx2.Client):
     body = {"inputs": [tensor("text", [TEXT], 1)]}
     assert http.post("/v2/models/rm/versions/1/infer", json=body).status_code == 200
     assert http.post("/v2/models/rm/versions/2/infer", json=body).status_code == 404
+
+
+def test_a_name_may_hold_slashes_and_line_ends(http: httpx2.Client):
+    body = {"inputs": [{"name": "text", "shape": [1], "datatype": "BYTES", "data": ["a"]}]}
+    answer = http.post("/v2/models/org/a%0Ab/infer", json=body)
+    assert (answer.status_code, answer.json()["model_name"]) == (200, "org/a\nb")

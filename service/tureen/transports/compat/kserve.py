@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any, Literal, NotRequired
 
 from fastapi import Request
+from starlette.convertors import PathConvertor, register_url_convertor
 from typing_extensions import TypedDict  # pydantic takes no other before Python 3.12
 
 from tureen._version import __version__
@@ -81,13 +82,20 @@ class InferReply(TypedDict):
 _BODY = JsonBody(InferBody)
 
 
+class _Name(PathConvertor):
+    """Of a model, slashes and all; Starlette's own stops at the end of a line."""
+
+    regex = "(?s:.*)"
+
+
 def install(door: Door) -> None:
+    register_url_convertor("name", _Name())
     example = {
         "inputs": [{"name": "text", "shape": [2], "datatype": "BYTES", "data": ["one", "two"]}]
     }
     for version in ("/versions/{version}", ""):
         door.post(
-            f"/v2/models/{{model:path}}{version}/infer",
+            f"/v2/models/{{model:name}}{version}/infer",
             _infer,
             route="infer",
             errors=KSERVE,
@@ -101,7 +109,7 @@ def install(door: Door) -> None:
     )
     for path in ("/versions/{version}/ready", "/ready", "/versions/{version}", ""):
         door.get(
-            f"/v2/models/{{model:path}}{path}",
+            f"/v2/models/{{model:name}}{path}",
             partial(_ready if path.endswith("ready") else _metadata, door),
             route="v2_model",
             errors=KSERVE,
