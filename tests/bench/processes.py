@@ -136,7 +136,7 @@ def machine() -> dict[str, Any]:
             if key in os.environ
         },
         "load_before": round(os.getloadavg()[0], 2),
-        "platform": platform.platform(),
+        "platform": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "commit": _git("rev-parse", "--short", "HEAD"),
         "changed_files": len(_git("status", "--porcelain").splitlines()),
