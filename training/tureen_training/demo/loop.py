@@ -80,7 +80,7 @@ class Config:
     """
 
     out: str
-    sizes: Sizes = field(default_factory=lambda: Sizes(feedback=400))
+    sizes: Sizes = field(default_factory=lambda: Sizes(feedback=800))
     habits: Habits = field(default_factory=Habits)
     policy: TinySpec = field(
         default_factory=lambda: TinySpec(layers=3, width=64, heads=4, convolution=5)
