@@ -17,6 +17,7 @@ import two_processes
 from doors import open_doors
 from pico_ppo import Rewarding, blue, nothing
 from server_process import serving
+from stopping import Killed, Stopping
 
 from tureen.contracts import ScoreRequest
 from tureen.model.schema import SchemaError, decode
@@ -82,29 +83,13 @@ def test_a_reward_at_the_end_is_the_same_in_sum(root: Path):
     assert first["update/policy"] != second["update/policy"]
 
 
-class Killed(BaseException):
-    pass
-
-
 @pytest.mark.slow
 def test_a_run_stopped_anywhere_goes_on_to_the_same_bits(root: Path, monkeypatch):
     """Adaptive KL, alarms, replay, tax, snapshots and all: stopped before every ninth thing it does, six times, and
     once by an outage."""
     config = everything(root)
     pico_ppo.run(root, "whole", Rewarding(blue), **config)
-    calls, stops = 0, 0
-
-    def stopping(function):
-        def stop(*args, **kwargs):
-            nonlocal calls, stops
-            calls += 1
-            if calls % 9 == 0 and stops < 6:
-                stops += 1
-                raise Killed
-            return function(*args, **kwargs)
-
-        return stop
-
+    stopping = Stopping(every=9, most=6)
     with monkeypatch.context() as patch:
         for name in ("respond", "improve", "save_policy", "write_facts"):
             patch.setattr(ppo, name, stopping(getattr(ppo, name)))
@@ -113,14 +98,14 @@ def test_a_run_stopped_anywhere_goes_on_to_the_same_bits(root: Path, monkeypatch
         outages = 0
         while True:
             try:
-                available = 1 if stops >= 2 and not outages else math.inf
+                available = 1 if stopping.stops >= 2 and not outages else math.inf
                 pico_ppo.run(root, "stopped", Rewarding(blue, available=available), **config)
                 break
             except Killed:
                 continue
             except OracleUnavailable:
                 outages += 1
-    assert stops == 6
+    assert stopping.stops == 6
     assert outages == 1
     assert pico_ppo.events(root, "stopped") == pico_ppo.events(root, "whole")
     for name in ("", "-average-0.5", ".run/snapshots/000004"):

@@ -13,6 +13,7 @@ import two_processes
 from pico_ppo import Rewarding, blue
 from pico_rrhf import OFFLINE, ONLINE, config, events, of, run
 from server_process import serving
+from stopping import Killed, Stopping
 
 from tureen.model.schema import SchemaError, decode
 from tureen_training import cli, resume, rrhf, rrhf_rounds
@@ -65,10 +66,6 @@ def test_online_it_learns_from_what_it_says_itself(root: Path):
     assert set(rounds[-1]["sources"]) == {"policy"}
 
 
-class Killed(BaseException):
-    pass
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", ["offline", "online"])
 def test_a_run_stopped_anywhere_goes_on_to_the_same_bits(root: Path, monkeypatch, mode: str):
@@ -87,19 +84,8 @@ def test_a_run_stopped_anywhere_goes_on_to_the_same_bits(root: Path, monkeypatch
     )
     whole, stopped = f"whole-{mode}", f"stopped-{mode}"
     expected = run(root, whole, Rewarding(blue), **options)
-    calls = stops = outages = 0
-
-    def stopping(function):
-        def stop(*args, **kwargs):
-            nonlocal calls, stops
-            calls += 1
-            if calls % 7 == 0 and stops < 6:
-                stops += 1
-                raise Killed
-            return function(*args, **kwargs)
-
-        return stop
-
+    outages = 0
+    stopping = Stopping(every=7, most=6)
     with monkeypatch.context() as patch:
         patch.setattr(rrhf, "improve", stopping(rrhf.improve))
         patch.setattr(rrhf.RunLog, "write", stopping(rrhf.RunLog.write))
@@ -107,7 +93,7 @@ def test_a_run_stopped_anywhere_goes_on_to_the_same_bits(root: Path, monkeypatch
         for name in ("write_json", "responses_of", "respond"):
             patch.setattr(rrhf_rounds, name, stopping(getattr(rrhf_rounds, name)))
         while True:
-            available = 1 if stops == 2 and not outages else float("inf")
+            available = 1 if stopping.stops == 2 and not outages else float("inf")
             try:
                 run(root, stopped, Rewarding(blue, available=available), **options)
                 break
@@ -115,7 +101,7 @@ def test_a_run_stopped_anywhere_goes_on_to_the_same_bits(root: Path, monkeypatch
                 continue
             except OracleUnavailable:
                 outages += 1
-    assert stops == 6
+    assert stopping.stops == 6
     assert outages == 1
     assert events(root, stopped) == expected
     if mode == "online":

@@ -9,17 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedTokenizerFast
 
 from tureen.contracts import Sample, Score
 from tureen.text.policy_tokens import Alignment
-from tureen_training.data.jsonl import Fields, records
+from tureen_training.data.jsonl import Fields
 from tureen_training.oracle import Reward, Unscorable
 from tureen_training.policies import Policy, Sampled, Sampling, end_id, response_ids
-from tureen_training.rollout import Question, Rollout, read_question, respond
+from tureen_training.rollout import Question, Rollout, read_each, respond
 
 REFERENCE = "reference"
 """Source of a response that a file gives and does not name."""
@@ -102,16 +101,12 @@ def read_asked(
     Raises:
         BadData: with file and line. OSError: a file cannot be read.
     """
-    found: list[Asked] = []
-    too_long = 0
-    for path in paths:
-        for fields in records(Path(path)):
-            question = read_question(fields, tokenizer)
-            if most_tokens is not None and len(question.token_ids) > most_tokens:
-                too_long += 1
-            else:
-                found.append(Asked(question).and_more(_given(fields)))
-    return found, too_long
+    return read_each(
+        paths,
+        tokenizer,
+        most_tokens,
+        lambda question, fields: Asked(question).and_more(_given(fields)),
+    )
 
 
 def _given(fields: Fields) -> Iterator[Candidate]:

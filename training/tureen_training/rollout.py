@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import TypeVar
 
 from transformers import PreTrainedTokenizerFast
 
@@ -15,6 +16,8 @@ from tureen.text.policy_tokens import Alignment, align
 from tureen_training.data.jsonl import Fields, records
 from tureen_training.data.own import read_prompt
 from tureen_training.policies import Policy, Sampled, Sampling, prompt_ids, sample
+
+ItemT = TypeVar("ItemT")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,17 @@ def read_questions(
     Raises:
         BadData: with file and line. OSError: a file cannot be read.
     """
-    found: list[Question] = []
+    return read_each(paths, tokenizer, most_tokens, lambda question, _: question)
+
+
+def read_each(
+    paths: Iterable[str],
+    tokenizer: PreTrainedTokenizerFast,
+    most_tokens: int | None,
+    made: Callable[[Question, Fields], ItemT],
+) -> tuple[list[ItemT], int]:
+    """What `made` makes of each prompt and its record; else as `read_questions`."""
+    found: list[ItemT] = []
     too_long = 0
     for path in paths:
         for fields in records(Path(path)):
@@ -66,7 +79,7 @@ def read_questions(
             if most_tokens is not None and len(question.token_ids) > most_tokens:
                 too_long += 1
             else:
-                found.append(question)
+                found.append(made(question, fields))
     return found, too_long
 
 
