@@ -28,6 +28,18 @@ Reward = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True, slots=True)
+class Step:
+    """The policy before an update. drawn: (B, T) its batch. rewards, stds: of it, (B,). log_probs: (T, V)."""
+
+    step: int
+    drawn: Tensor
+    rewards: Tensor
+    stds: Tensor
+    log_probs: Tensor
+    kl_nats: float
+
+
+@dataclass(frozen=True, slots=True)
 class Look:
     """One step of a run. gold: of its batch, never optimised. kl_nats: exact, per response. figures: of the watch."""
 
@@ -38,16 +50,16 @@ class Look:
     figures: dict[str, float]
 
 
-def optimise(
-    world: World, reward: Reward, *, kl_coefficient: float, steps: int, every: int, seed: int
-) -> Iterator[Look]:
-    """Yields every so many steps what the run looks like.
+def climb(
+    world: World, reward: Reward, *, kl_coefficient: float, steps: int, seed: int
+) -> Iterator[Step]:
+    """Yields every step of a run.
 
     Args:
         kl_coefficient: β of −β · KL, in units of reward per nat.
     """
     generator = torch.Generator().manual_seed(seed)
-    start = world.usual.log().expand(LENGTH, VOCABULARY)
+    start = reference(world)
     logits = start.clone().requires_grad_(True)
     optimiser = torch.optim.Adam([logits], lr=LEARNING_RATE)
     for step in range(steps):
@@ -58,20 +70,34 @@ def optimise(
         rewards, stds = reward(drawn)
         own = log_probs[torch.arange(LENGTH), drawn]  # (B, T)
         kl = (log_probs.exp() * (log_probs - start)).sum()
-        if step % every == 0:
-            now = log_probs.detach()
-            yield Look(
-                step=step,
-                gold=float(world.gold(drawn).mean()),
-                proxy=fmean(rewards.tolist()),
-                kl_nats=float(kl.detach()),
-                figures=figures_of(list(_facts(drawn, rewards, stds, now, start)), VOCABULARY),
-            )
+        yield Step(step, drawn, rewards, stds, log_probs.detach(), float(kl.detach()))
         advantages = rewards - rewards.mean()
         loss = -(advantages * own.sum(1)).mean() + kl_coefficient * kl
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
+
+
+def optimise(
+    world: World, reward: Reward, *, kl_coefficient: float, steps: int, every: int, seed: int
+) -> Iterator[Look]:
+    """As `climb`, but yields every so many steps what the run looks like to the watch."""
+    start = reference(world)
+    for at in climb(world, reward, kl_coefficient=kl_coefficient, steps=steps, seed=seed):
+        if at.step % every == 0:
+            facts = _facts(at.drawn, at.rewards, at.stds, at.log_probs, start)
+            yield Look(
+                step=at.step,
+                gold=float(world.gold(at.drawn).mean()),
+                proxy=fmean(at.rewards.tolist()),
+                kl_nats=at.kl_nats,
+                figures=figures_of(list(facts), VOCABULARY),
+            )
+
+
+def reference(world: World) -> Tensor:
+    """Log-probabilities of the policy that every run begins with. (T, V)"""
+    return world.usual.log().expand(LENGTH, VOCABULARY)
 
 
 def _facts(

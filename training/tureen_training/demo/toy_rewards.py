@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tureen_training.connectivity import State
 from tureen_training.demo import toy
-from tureen_training.demo.toy import Member, World
+from tureen_training.demo.toy import Member, Pairs, World
 
 NOISE: Final = 0.25
 LEARNING_RATES: Final = (6e-4, 1e-3, 1.5e-3)
@@ -38,23 +38,31 @@ def reward_models(world: World, seed: int, making: Making) -> dict[str, list[Sta
     """Ensembles that learnt from the same labels, `NOISE` of them wrong: of one pretraining and of several."""
     torch.manual_seed(seed)  # dropout
     shared, *others = toy.pretrain(world, range(1 + making.members), making.pretraining_steps)
-    clean = world.pairs(making.pairs)
-    order = torch.randperm(making.pairs, generator=torch.Generator().manual_seed(seed))
-    train = clean.swapped(order < round(NOISE * making.pairs))
-    states = toy.fine_tune(
-        [
-            Member(
-                start=toy.probed(start, train),
-                pairs=train,
-                learning_rate=LEARNING_RATES[i % len(LEARNING_RATES)],
-                dropout=DROPOUTS[i % len(DROPOUTS)],
-                seed=i,
-            )
-            for i, start in enumerate([shared] * making.members + others)
-        ],
-        making.tuning_steps,
-    )
+    train = noisy_pairs(world, seed, making.pairs)
+    trunks = [shared] * making.members + others
+    states = toy.fine_tune(learners(trunks, train), making.tuning_steps)
     return {"one": states[: making.members], "several": states[making.members :]}
+
+
+def noisy_pairs(world: World, seed: int, count: int) -> Pairs:
+    """Comparisons of which `NOISE` have the wrong label."""
+    clean = world.pairs(count)
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
+    return clean.swapped(order < round(NOISE * count))
+
+
+def learners(trunks: Sequence[State], train: Pairs) -> list[Member]:
+    """One member on each trunk, with a learning rate, a dropout and an order of its own."""
+    return [
+        Member(
+            start=toy.probed(trunk, train),
+            pairs=train,
+            learning_rate=LEARNING_RATES[i % len(LEARNING_RATES)],
+            dropout=DROPOUTS[i % len(DROPOUTS)],
+            seed=i,
+        )
+        for i, trunk in enumerate(trunks)
+    ]
 
 
 def scorer(world: World, states: Sequence[State]) -> Callable[[Tensor], Tensor]:
