@@ -24,6 +24,7 @@ from tureen.model.schema import SchemaError, decode
 from tureen_training import cli, oracle, ppo, resume
 from tureen_training.oracle import OracleUnavailable, RemoteOracle, Unscorable
 from tureen_training.policies import TinySpec, load_policy, save_policy, tiny_policy
+from tureen_training.runlog import RunLog
 from tureen_training.watch import Threshold
 
 LEARNING: dict[str, Any] = {"steps": 12, "responses_per_step": 32, "kl_coefficient": 0.01}
@@ -94,7 +95,7 @@ def test_a_run_stopped_anywhere_goes_on_to_the_same_bits(root: Path, monkeypatch
         for name in ("respond", "improve", "save_policy", "write_facts"):
             patch.setattr(ppo, name, stopping(getattr(ppo, name)))
         patch.setattr(resume, "save_file", stopping(resume.save_file))
-        patch.setattr(ppo.RunLog, "write", stopping(ppo.RunLog.write))
+        patch.setattr(RunLog, "write", stopping(RunLog.write))
         outages = 0
         while True:
             try:

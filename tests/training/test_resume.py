@@ -11,10 +11,12 @@ from pathlib import Path
 import pico_training
 import pytest
 import torch
+from stopping import Killed, Stopping
 from torch import nn
 
 from tureen.model.checkpoint import load
 from tureen_training import resume, reward
+from tureen_training.runlog import RunLog
 
 EVERYTHING = {
     "epochs": 2,
@@ -120,38 +122,22 @@ def same(root: Path, name: str) -> None:
     assert not [path.name for path in root.iterdir() if path.name.startswith(f".{name}.")]
 
 
-class Killed(BaseException):
-    pass
-
-
 @pytest.mark.slow
 def test_a_run_stopped_anywhere_goes_on_to_the_same_bits(root: Path, monkeypatch):
     """Stopped before every fifth thing it does to its model, its log or the disk, until it gets through."""
     config = pico_training.config(root, "stopped", **EVERYTHING)
-    calls, stops = 0, 0
-
-    def stopping(function):
-        def stop(*args, **kwargs):
-            nonlocal calls
-            calls += 1
-            if calls % 5 == 0 and stops < 6:
-                raise Killed
-            return function(*args, **kwargs)
-
-        return stop
-
+    stopping = Stopping(every=5, most=6)
     monkeypatch.setattr(reward, "update", stopping(reward.update))
     monkeypatch.setattr(resume, "save_file", stopping(resume.save_file))
-    monkeypatch.setattr(reward.RunLog, "write", stopping(reward.RunLog.write))
+    monkeypatch.setattr(RunLog, "write", stopping(RunLog.write))
     monkeypatch.setattr(reward, "save_ingredient", stopping(reward.save_ingredient))
     while True:
         try:
             reward.main(config)
             break
         except Killed:
-            stops += 1
-            calls = stops  # so that it stops somewhere else
-    assert stops == 6
+            continue
+    assert stopping.stops == 6
     same(root, "stopped")
 
 

@@ -21,6 +21,7 @@ from tureen_training.oracle import OracleUnavailable, SoupSwapped, Unscorable
 from tureen_training.policies import load_policy
 from tureen_training.rrhf import Config, packed, train
 from tureen_training.rrhf_rounds import Row
+from tureen_training.runlog import RunLog
 from tureen_training.watch import Threshold
 
 RECIPES = Path(__file__).parents[2] / "training/recipes/rrhf"
@@ -88,7 +89,7 @@ def test_a_run_stopped_anywhere_goes_on_to_the_same_bits(root: Path, monkeypatch
     stopping = Stopping(every=7, most=6)
     with monkeypatch.context() as patch:
         patch.setattr(rrhf, "improve", stopping(rrhf.improve))
-        patch.setattr(rrhf.RunLog, "write", stopping(rrhf.RunLog.write))
+        patch.setattr(RunLog, "write", stopping(RunLog.write))
         patch.setattr(resume, "save_file", stopping(resume.save_file))
         for name in ("write_json", "responses_of", "respond"):
             patch.setattr(rrhf_rounds, name, stopping(getattr(rrhf_rounds, name)))

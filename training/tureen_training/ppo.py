@@ -21,7 +21,6 @@ import random
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -59,7 +58,7 @@ from tureen_training.ppo_config import Config as Config
 from tureen_training.ppo_update import Networks, improve
 from tureen_training.replay import average, read_cloze, tax
 from tureen_training.rollout import Rollout, drawn, parts, read_questions, respond
-from tureen_training.runlog import RunLog, accelerator_for, progress
+from tureen_training.runlog import progress
 from tureen_training.sft import encode_files
 from tureen_training.watch import Watch, facts_of, figures_of, write_facts
 
@@ -78,13 +77,9 @@ def train(config: Config, oracle: RewardOracle) -> None:
     Raises:
         OracleUnavailable, SoupSwapped: the state was kept, and the same call goes on from it.
     """
-    if config.threads:
-        torch.set_num_threads(config.threads)
-    out = Path(config.out)
-    folder = out.with_name(out.name + ".run")
-    place = folder / "state"
-    accelerator = accelerator_for(config.report_to, folder)
-    accelerator.init_trackers(out.name)
+    begun = resume.opened(config)
+    out, folder, place, state, log = begun.out, begun.folder, begun.place, begun.state, begun.log
+    accelerator = begun.accelerator
     rank, processes, first = (
         accelerator.process_index,
         accelerator.num_processes,
@@ -93,11 +88,6 @@ def train(config: Config, oracle: RewardOracle) -> None:
     prompts_per_step = config.responses_per_step // config.samples_per_prompt
     if prompts_per_step < processes:
         raise ValueError(f"a step has {prompts_per_step} prompts for {processes} processes")
-    if first:
-        resume.sweep(place)
-        resume.sweep(out)
-    state = resume.state_of(place, config)
-    log = RunLog(folder / "metrics.jsonl", accelerator, state["log_bytes"] if state else 0)
 
     # The networks. None of them ever drops out: where nothing was learnt ρ is 1 and the KL 0.
     reference = load_policy(config.policy)

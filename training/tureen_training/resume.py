@@ -13,15 +13,18 @@ import glob
 import json
 import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import Accelerator
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from tureen.model.files import replacing
+from tureen_training.runlog import RunLog, accelerator_for
 
 TENSORS, RECORD = "state.safetensors", "state.json"
 NOT_OF_A_RUN = (
@@ -32,6 +35,42 @@ NOT_OF_A_RUN = (
     *("oracle", "api_key_env", "patience_s", "timeout_s", "on_swap"),  # where rewards come from
 )
 """Options that may differ when a run goes on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run of a stage, begun or to go on. out: what it makes; folder: `out`.run, what it leaves behind of itself.
+
+    place: where its state is kept. state: the record to go on from; None where the run begins.
+    """
+
+    out: Path
+    folder: Path
+    place: Path
+    accelerator: Accelerator
+    state: dict[str, Any] | None
+    log: RunLog
+
+
+def opened(config: Any) -> Run:
+    """The run that a stage's config describes, cleared of what a killed one left half done.
+
+    Raises:
+        ValueError: there is a state, of another configuration; the tracker is missing.
+    """
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    out = Path(config.out)
+    folder = out.with_name(out.name + ".run")
+    place = folder / "state"
+    accelerator = accelerator_for(config.report_to, folder)
+    accelerator.init_trackers(out.name)
+    if accelerator.is_main_process:
+        sweep(place)
+        sweep(out)
+    state = state_of(place, config)
+    log = RunLog(folder / "metrics.jsonl", accelerator, state["log_bytes"] if state else 0)
+    return Run(out, folder, place, accelerator, state, log)
 
 
 def save_state(

@@ -35,7 +35,7 @@ from tureen_training.ingredient import items_of, save_ingredient, starting_model
 from tureen_training.objective import Objective, raters_of, weigh
 from tureen_training.optim import adamw, linear_decay, totals, update
 from tureen_training.probe import probe
-from tureen_training.runlog import ReportTo, RunLog, accelerator_for, draw, progress
+from tureen_training.runlog import ReportTo, draw, progress
 from tureen_training.trunk import (
     ActivationCache,
     dropping_out,
@@ -159,18 +159,9 @@ class Config:
 
 
 def main(config: Config) -> None:
-    if config.threads:
-        torch.set_num_threads(config.threads)
-    out = Path(config.out)
-    folder = out.with_name(out.name + ".run")
-    accelerator = accelerator_for(config.report_to, folder)
-    accelerator.init_trackers(config.name)
-    place = folder / "state"
-    if accelerator.is_main_process:
-        resume.sweep(place)
-        resume.sweep(out)
-    state = resume.state_of(place, config)
-    log = RunLog(folder / "metrics.jsonl", accelerator, state["log_bytes"] if state else 0)
+    begun = resume.opened(config)
+    folder, place, state, log = begun.folder, begun.place, begun.state, begun.log
+    accelerator = begun.accelerator
 
     # 1. Data: training prompts only; the test part is not even tokenised here.
     base = resolve_base(config.base)

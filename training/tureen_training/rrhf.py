@@ -19,7 +19,6 @@ import dataclasses
 import shutil
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -61,7 +60,7 @@ from tureen_training.rrhf_rounds import (
     seed_of,
     write_by_sources,
 )
-from tureen_training.runlog import RunLog, accelerator_for, progress
+from tureen_training.runlog import progress
 from tureen_training.watch import Watch, facts_of, figures_of, write_facts
 
 ADAM_EPSILON = 1e-5
@@ -80,13 +79,9 @@ def train(config: Config, oracle: RewardOracle) -> None:
     Raises:
         OracleUnavailable, SoupSwapped: the state was kept, and the same call goes on from it.
     """
-    if config.threads:
-        torch.set_num_threads(config.threads)
-    out = Path(config.out)
-    folder = out.with_name(out.name + ".run")
-    place = folder / "state"
-    accelerator = accelerator_for(config.report_to, folder)
-    accelerator.init_trackers(out.name)
+    begun = resume.opened(config)
+    out, folder, place, state, log = begun.out, begun.folder, begun.place, begun.state, begun.log
+    accelerator = begun.accelerator
     rank, processes, first = (
         accelerator.process_index,
         accelerator.num_processes,
@@ -94,11 +89,6 @@ def train(config: Config, oracle: RewardOracle) -> None:
     )
     if config.prompts_per_step < processes:
         raise ValueError(f"a step has {config.prompts_per_step} prompts for {processes} processes")
-    if first:
-        resume.sweep(place)
-        resume.sweep(out)
-    state = resume.state_of(place, config)
-    log = RunLog(folder / "metrics.jsonl", accelerator, state["log_bytes"] if state else 0)
 
     # The networks; nothing drops out.
     reference = load_policy(config.policy)
