@@ -109,11 +109,11 @@ def test_activate_answers_by_the_new_soup_and_rollback_by_the_old(directory: Pat
             assert active.state is SoupState.ACTIVE
             assert same(await answer(scorer), after)
             assert scorer.model().soup == "weighted:2"
-            assert soups.list().previous == before[0]
+            assert (await soups.list()).previous == before[0]
             back = await soups.rollback(None, "boss")
             assert (back.fingerprint, back.soup) == (before[0], "uniform:2")
             assert same(await answer(scorer), before)
-            done = [(event.action, event.by) for event in soups.list().history]
+            done = [(event.action, event.by) for event in (await soups.list()).history]
             assert done == [
                 (SoupAction.CREATE, "ops"),
                 (SoupAction.ACTIVATE, "ops"),
@@ -128,7 +128,7 @@ def test_activate_answers_by_the_new_soup_and_rollback_by_the_old(directory: Pat
 def test_a_rollback_names_what_it_leaves_or_returns_to(directory: Path):
     async def test():
         async with served(directory) as (_, soups):
-            origin = soups.list().active
+            origin = (await soups.list()).active
             lean = (await soups.create(LEAN, "ops")).fingerprint
             first = (await soups.create(FIRST, "ops")).fingerprint
             await soups.activate(lean, "ops")
@@ -144,11 +144,11 @@ def test_a_rollback_names_what_it_leaves_or_returns_to(directory: Path):
 def test_the_same_coefficients_are_the_same_soup(directory: Path):
     async def test():
         async with served(directory) as (_, soups):
-            origin = soups.list().active
+            origin = (await soups.list()).active
             assert (await soups.create(EVEN, "ops")).fingerprint == origin
             one = await soups.create(LEAN, "ops")
             assert (await soups.create(LEAN, "ops")).fingerprint == one.fingerprint
-            assert len(soups.list().soups) == 2
+            assert len((await soups.list()).soups) == 2
 
     run(test)
 
@@ -170,7 +170,7 @@ def test_what_cannot_be_averaged_is_refused(directory: Path, coefficients, error
             for change in (soups.activate, soups.shadow, soups.rollback):
                 with pytest.raises(UnknownSoup):
                     await change("sha256:0", "ops")
-            assert soups.list().history == ()
+            assert (await soups.list()).history == ()
 
     run(test)
 
@@ -184,7 +184,7 @@ def test_models_without_ingredients_have_no_soups(directory: Path):
         scorer = Scorer([stub_model()])
         await scorer.start()
         soups = Soups(scorer, SoupSource(None, lambda _: stub_model()))
-        assert [one.state for one in soups.list().soups] == [SoupState.ACTIVE]
+        assert [one.state for one in (await soups.list()).soups] == [SoupState.ACTIVE]
         with pytest.raises(IncompatibleSoup, match="no ingredients"):
             await soups.create(FIRST, "ops")
         await scorer.stop(0.01)
@@ -260,7 +260,7 @@ def test_a_shadow_is_compared_and_answers_nobody(directory: Path):
                 "tureen_reward_count", {"model": "soup"}
             )
             assert counted == 2 * len(flat_old) + 2  # what was answered, no more
-            ended = await soups.shadow(soups.list().active, "ops")
+            ended = await soups.shadow((await soups.list()).active, "ops")
             assert ended.state is SoupState.ACTIVE
             assert soups.info(made.fingerprint).state is SoupState.READY
 
@@ -274,10 +274,10 @@ def test_a_restart_serves_what_was_active(directory: Path, tmp_path: Path):
             made = await soups.create(LEAN, "ops")
             await soups.activate(made.fingerprint, "ops")
             lean = await answer(scorer)
-            listed = soups.list()
+            listed = await soups.list()
         async with served(directory, tmp_path) as (scorer, soups):
             assert same(await answer(scorer), lean)
-            again = soups.list()
+            again = await soups.list()
             assert again.history == listed.history
             assert (again.active, again.previous) == (lean[0], origin[0])
             states = {one.fingerprint: one.state for one in again.soups}
@@ -292,11 +292,11 @@ def test_what_cannot_be_written_is_not_done(directory: Path, tmp_path: Path):
     async def test():
         (tmp_path / "file").write_text("")
         async with served(directory) as (scorer, soups):
-            soups._store = SoupStore(tmp_path / "file", soups.list().active)
+            soups._store = SoupStore(tmp_path / "file", (await soups.list()).active)
             before = await answer(scorer)
             with pytest.raises(BackendFailure, match="nothing was changed"):
                 await soups.create(LEAN, "ops")
-            assert soups.list().history == ()
+            assert (await soups.list()).history == ()
             assert same(await answer(scorer), before)
 
     run(test)
@@ -317,7 +317,7 @@ def test_a_damaged_record_stops_the_server(tmp_path: Path, text: str):
 def test_soups_that_are_not_needed_leave_the_memory(directory: Path):
     async def test():
         async with served(directory) as (scorer, soups):
-            origin, made = soups.list().active, []
+            origin, made = (await soups.list()).active, []
             for share in (0.9, 0.8, 0.7, 0.6):
                 coefficients = {"member-0": share, "member-1": 1 - share}
                 made.append((await soups.create(coefficients, "ops")).fingerprint)

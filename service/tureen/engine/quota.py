@@ -44,3 +44,7 @@ class Quota:
                 retry_after_s=wait_s,
             )
         self._level -= responses
+
+    def give_back(self, responses: int) -> None:
+        """Of what was taken and refused elsewhere."""
+        self._level += responses

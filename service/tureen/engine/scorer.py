@@ -10,9 +10,8 @@ import asyncio
 import contextlib
 import math
 import time
-from collections.abc import Callable, Sequence, Sized
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol
 
 from tureen.contracts import (
     ModelInfo,
@@ -33,16 +32,14 @@ from tureen.engine.ensemble import ranking, win_probability
 from tureen.engine.limits import EngineLimits
 from tureen.engine.metrics import Metrics
 from tureen.engine.permits import Permits
+from tureen.engine.scoring import Scoring, unknown_model
 from tureen.engine.served import ServedModel
 from tureen.engine.serving import Outcome, Serving
 from tureen.errors import (
     DeadlineExceeded,
-    InvalidRequest,
     Overloaded,
     TureenError,
-    UnknownModel,
     nearest,
-    quoted,
 )
 
 _STOP_S = 10.0  # for the batch that is on the device after the time to drain is over
@@ -52,14 +49,7 @@ Listener = Callable[[Serving, Sequence[Sample], ScoreOptions, Sequence[Outcome]]
 """Hears of every request that was answered: by what, and how."""
 
 
-class Answerable(Protocol):
-    """A sample, or the message of one."""
-
-    @property
-    def responses(self) -> Sized: ...
-
-
-class Scorer:
+class Scorer(Scoring):
     """Serves models within one event loop.
 
         scorer = Scorer([load_model("grounded-qa")])
@@ -150,7 +140,6 @@ class Scorer:
         return Serving(model, self.limits, self._cache, metrics, self._threads)
 
     def ready(self) -> tuple[bool, str]:
-        """Whether to send work here, and why not."""
         if self._draining:
             return False, "draining"
         for model_id, serving in self._servings.items():
@@ -165,11 +154,6 @@ class Scorer:
         )
 
     def model(self, model_id: str | None = None) -> ModelInfo:
-        """Of the default model when None.
-
-        Raises:
-            UnknownModel.
-        """
         return self.serving(model_id).info
 
     async def score(
@@ -180,19 +164,6 @@ class Scorer:
         priority: Priority = Priority.INTERACTIVE,
         patience_s: float = 0.0,
     ) -> ScoreResponse:
-        """Scores every sample; one that cannot be scored has an error in its place.
-
-        Cancelling this call drops its work before the device sees it, unless another call waits for
-        the same.
-
-        Args:
-            deadline_ns: on the clock of `time.monotonic_ns`.
-            patience_s: how long to wait for permits before the refusal.
-        Raises:
-            TureenError: where the request fails as a whole: wrong options, no samples, too many
-                responses, an unknown model, no permits, the deadline, a server that drains or is
-                unfit.
-        """
         count = self.check_size(request.samples)
         serving = self.serving(request.model)
         outcomes, timings = await self._evaluate(
@@ -220,7 +191,6 @@ class Scorer:
         deadline_ns: int | None = None,
         priority: Priority = Priority.INTERACTIVE,
     ) -> RankResponse:
-        """Ranks the responses of one sample; raises what `score` puts in a sample's place."""
         count = self.check_size((request,))
         serving = self.serving(request.model)
         (outcome,), timings = await self._evaluate(
@@ -310,39 +280,12 @@ class Scorer:
             if self._draining and not self._permits.taken:
                 self._drained.set()
 
-    def check_size(self, samples: Sequence[Answerable]) -> int:
-        """How many responses there are, within the limits. Of contracts or of protobuf messages.
-
-        Raises:
-            InvalidRequest: no sample, or more than `max_client_batch_size`; a sample without a
-                response counts as one, because it is answered too.
-        """
-        if not samples:
-            raise InvalidRequest("samples is empty; send at least one.", field="samples", got=0)
-        most = self.limits.max_client_batch_size
-        what, count = "samples", len(samples)
-        if count <= most:
-            what, count = "responses", sum(max(1, len(one.responses)) for one in samples)
-        if count > most:
-            raise InvalidRequest(
-                f"the request has {count} {what}; this server takes {most} in one "
-                "(max_client_batch_size). Split it.",
-                field="samples",
-                got=count,
-                limit=most,
-            )
-        return count
-
     def serving(self, model_id: str | None = None) -> Serving:
         """That answers now; raises UnknownModel."""
         name = model_id if model_id is not None else self.default_model
         serving = self._servings.get(name)
         if serving is None:
-            raise UnknownModel(
-                f"model {quoted(name)} is not served here{nearest(name, self._servings)}",
-                field="model",
-                got=name,
-            )
+            raise unknown_model(name, self._servings)
         return serving
 
 

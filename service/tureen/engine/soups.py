@@ -99,7 +99,7 @@ class Soups:
         self._changing, self._one_at_a_time = asyncio.Lock(), asyncio.Lock()
         self._tasks: set[asyncio.Task[Any]] = set()
 
-    def list(self) -> SoupList:
+    async def list(self) -> SoupList:
         records = self._records
         return SoupList(
             model=self._model_id,
@@ -166,6 +166,15 @@ class Soups:
         whole = {one.name: one.coefficient for one in made.manifest.ingredients}
         return await self._to_the_end(self._create(made.fingerprint, whole, by))
 
+    async def prepare(self, fingerprint: str) -> None:
+        """Returns when this soup could take the active one's place at once.
+
+        Raises:
+            UnknownSoup. IncompatibleSoup: it failed its check.
+        """
+        self.info(fingerprint)
+        await self._to_the_end(self._prepare(fingerprint))
+
     async def activate(self, fingerprint: str, by: str) -> SoupInfo:
         """Every request that comes after is answered by this soup; waits until it is formed.
 
@@ -216,6 +225,10 @@ class Soups:
         if fingerprint not in self._loaded:
             self._form_later(fingerprint)
         return self.info(fingerprint)
+
+    async def _prepare(self, fingerprint: str) -> None:
+        async with self._changing:
+            await self._serving(fingerprint)
 
     async def _activate(self, fingerprint: str, by: str) -> SoupInfo:
         async with self._changing:

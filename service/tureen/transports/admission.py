@@ -15,8 +15,7 @@ from tureen.config import Config
 from tureen.contracts import Priority, ScoreResponse
 from tureen.engine.caller import ANONYMOUS, CALLER
 from tureen.engine.metrics import Metrics
-from tureen.engine.scorer import Scorer
-from tureen.engine.soups import Soups
+from tureen.engine.scoring import Scoring, SoupKeeping
 from tureen.errors import (
     BackendFailure,
     InvalidRequest,
@@ -74,8 +73,8 @@ class Admission:
         self.metrics = metrics
         self.tracing = tracing
         self._keys = Keys(config)
-        self._scorer: Scorer | None = None
-        self._soups: Soups | None = None
+        self._scorer: Scoring | None = None
+        self._soups: SoupKeeping | None = None
         self._closed: str | None = f"{config.model} is being loaded"
         self.in_flight = 0
         self.leaving = False
@@ -83,7 +82,7 @@ class Admission:
         self._idle.set()
         self._settled = asyncio.Event()
 
-    def open(self, scorer: Scorer, soups: Soups) -> None:
+    def open(self, scorer: Scoring, soups: SoupKeeping) -> None:
         self._scorer, self._soups, self._closed, self.leaving = scorer, soups, None, False
         self.metrics.watch_ready(lambda: self.ready()[0])  # which knows of leaving, too
         self._settled.set()
@@ -97,6 +96,10 @@ class Admission:
         with suppress(TimeoutError):
             async with asyncio.timeout(within_s):
                 await self._settled.wait()
+
+    async def exposition(self) -> bytes:
+        """The metrics in Prometheus' text format."""
+        return self.metrics.render()
 
     async def drained(self) -> None:
         """Returns when everything admitted has been answered."""
@@ -133,7 +136,7 @@ class Admission:
             return False
         return True
 
-    def scorer(self) -> Scorer:
+    def scorer(self) -> Scoring:
         """Raises Overloaded while nothing is admitted."""
         if self._closed is not None or self._scorer is None:
             raise Overloaded(
@@ -142,14 +145,14 @@ class Admission:
             )
         return self._scorer
 
-    def soups(self) -> Soups:
+    def soups(self) -> SoupKeeping:
         """Raises Overloaded while nothing is admitted."""
         self.scorer()
         assert self._soups is not None  # came with the scorer
         return self._soups
 
     @contextmanager
-    def admitted(self) -> Iterator[Scorer]:
+    def admitted(self) -> Iterator[Scoring]:
         """The scorer, for one request that will be answered whatever happens to the process."""
         scorer = self.scorer()
         self.in_flight += 1

@@ -1,4 +1,4 @@
-"""The gRPC door: RewardService, health and reflection over the same Scorer as HTTP.
+"""The gRPC door: RewardService, health and reflection over the same engine as HTTP.
 
 Messages are taken as bytes and parsed here, so that what is malformed, too large or unknown is
 answered from the same error table as everything else. An error travels as google.rpc.Status in the
@@ -31,7 +31,7 @@ from tureen.contracts import (
     ScoreResponse,
 )
 from tureen.engine.caller import CALLER
-from tureen.engine.scorer import Scorer
+from tureen.engine.scoring import Scoring
 from tureen.errors import DeadlineExceeded, InvalidRequest, TureenError
 from tureen.transports.admission import Admission, check_size, priority_of
 from tureen.transports.callers import REQUEST_ID, enter
@@ -40,7 +40,7 @@ from tureen.v1 import reward_pb2
 
 Context = grpc.aio.ServicerContext
 Terms = dict[str, Any]
-Work = Callable[[Scorer, bytes, Terms], Awaitable[object]]
+Work = Callable[[Scoring, bytes, Terms], Awaitable[object]]
 T = TypeVar("T")
 
 SERVICE = reward_pb2.DESCRIPTOR.services_by_name["RewardService"].full_name
@@ -166,23 +166,23 @@ class RewardService:
 def soup_handlers(admission: Admission) -> grpc.GenericRpcHandler:
     """The methods of tureen.v1.SoupService over raw messages; all of them want an admin key."""
 
-    async def list_soups(scorer: Scorer, raw: bytes, terms: Terms) -> object:
+    async def list_soups(scorer: Scoring, raw: bytes, terms: Terms) -> object:
         wire.parse(reward_pb2.ListSoupsRequest, raw)
-        return admission.soups().list()
+        return await admission.soups().list()
 
-    async def create(scorer: Scorer, raw: bytes, terms: Terms) -> object:
+    async def create(scorer: Scoring, raw: bytes, terms: Terms) -> object:
         request = _read(CreateSoupRequest, raw)
         return await admission.soups().create(request.coefficients, administrator())
 
-    async def activate(scorer: Scorer, raw: bytes, terms: Terms) -> object:
+    async def activate(scorer: Scoring, raw: bytes, terms: Terms) -> object:
         request = wire.parse(reward_pb2.ActivateSoupRequest, raw)
         return await admission.soups().activate(request.fingerprint, administrator())
 
-    async def shadow(scorer: Scorer, raw: bytes, terms: Terms) -> object:
+    async def shadow(scorer: Scoring, raw: bytes, terms: Terms) -> object:
         request = wire.parse(reward_pb2.ShadowSoupRequest, raw)
         return await admission.soups().shadow(request.fingerprint, administrator())
 
-    async def rollback(scorer: Scorer, raw: bytes, terms: Terms) -> object:
+    async def rollback(scorer: Scoring, raw: bytes, terms: Terms) -> object:
         request = wire.parse(reward_pb2.RollbackSoupRequest, raw)
         named = request.fingerprint if request.HasField("fingerprint") else None
         return await admission.soups().rollback(named, administrator())
@@ -236,25 +236,25 @@ async def _message(requests: AsyncIterator[bytes], patience_s: float) -> bytes:
     raise InvalidRequest("the call came without a message; send one.")
 
 
-async def _score(scorer: Scorer, raw: bytes, terms: Terms) -> object:
+async def _score(scorer: Scoring, raw: bytes, terms: Terms) -> object:
     return await scorer.score(_read_score(scorer, raw), **terms)
 
 
-async def _rank(scorer: Scorer, raw: bytes, terms: Terms) -> object:
+async def _rank(scorer: Scoring, raw: bytes, terms: Terms) -> object:
     return await scorer.rank(_read(RankRequest, raw), **terms)
 
 
-async def _get_model(scorer: Scorer, raw: bytes, terms: Terms) -> object:
+async def _get_model(scorer: Scoring, raw: bytes, terms: Terms) -> object:
     request = wire.parse(reward_pb2.GetModelRequest, raw)
     return scorer.model(request.model if request.HasField("model") else None)
 
 
-async def _list_models(scorer: Scorer, raw: bytes, terms: Terms) -> object:
+async def _list_models(scorer: Scoring, raw: bytes, terms: Terms) -> object:
     wire.parse(reward_pb2.ListModelsRequest, raw)
     return scorer.models()
 
 
-async def _score_named(scorer: Scorer, request: ScoreRequest, terms: Terms) -> ScoreResponse:
+async def _score_named(scorer: Scoring, request: ScoreRequest, terms: Terms) -> ScoreResponse:
     """The answer to one message of a stream; a sample without an id could not be told apart."""
     named = tuple(sample for sample in request.samples if sample.id is not None)
     nameless = [
@@ -315,7 +315,7 @@ def _packed(message: Any) -> any_pb2.Any:
     return packed
 
 
-def _read_score(scorer: Scorer, raw: bytes) -> ScoreRequest:
+def _read_score(scorer: Scoring, raw: bytes) -> ScoreRequest:
     message = wire.parse(reward_pb2.ScoreRequest, raw)
     scorer.check_size(message.samples)  # an empty sample is two bytes: millions fit in a message
     return wire.from_proto(ScoreRequest, message)

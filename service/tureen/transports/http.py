@@ -25,7 +25,7 @@ from tureen.contracts import (
     ScoreRequest,
     ScoreResponse,
 )
-from tureen.engine.scorer import Scorer
+from tureen.engine.scoring import Scoring
 from tureen.errors import (
     BackendFailure,
     DeadlineExceeded,
@@ -122,7 +122,7 @@ def _answering(admission: Admission, *, admin: bool = False) -> compat.Answer:
 
 
 def _looking_up(admission: Admission) -> compat.LookUp:
-    def look_up(request: Request, route: str, what: Callable[[Scorer], object]) -> Response:
+    def look_up(request: Request, route: str, what: Callable[[Scoring], object]) -> Response:
         with admission.recorded("http", route):
             admission.authenticate(request.headers.get("authorization"))
             with admission.admitted() as scorer:
@@ -135,7 +135,7 @@ def _scoring_routes(app: FastAPI, answer: compat.Answer, drop_ins: compat.Door) 
     rank_body = JsonBody(RankRequest)
     score_or_pairs = drop_ins.handler(compat.native_or_pairs, route="score", errors=compat.NATIVE)
 
-    async def rank_body_of(scorer: Scorer, body: bytes, terms: dict[str, Any]) -> RankResponse:
+    async def rank_body_of(scorer: Scoring, body: bytes, terms: dict[str, Any]) -> RankResponse:
         return await scorer.rank(rank_body.parse(body), **terms)
 
     @app.post(
@@ -207,7 +207,7 @@ def _operating_routes(app: FastAPI, admission: Admission) -> None:
     @app.get("/metrics", response_class=PlainTextResponse)
     async def metrics() -> Response:
         """Prometheus metrics."""
-        return Response(admission.metrics.render(), media_type=CONTENT_TYPE_LATEST)
+        return Response(await admission.exposition(), media_type=CONTENT_TYPE_LATEST)
 
 
 def _answer_every_error(app: FastAPI, admission: Admission) -> None:

@@ -9,8 +9,7 @@ from fastapi import FastAPI, Request, Response
 
 from tureen.contracts import CreateSoupRequest, SoupInfo, SoupList
 from tureen.engine.caller import ANONYMOUS, CALLER
-from tureen.engine.scorer import Scorer
-from tureen.engine.soups import Soups
+from tureen.engine.scoring import Scoring, SoupKeeping
 from tureen.transports import openapi
 from tureen.transports.admission import Admission
 from tureen.transports.compat import Answer
@@ -31,9 +30,9 @@ def install(app: FastAPI, admission: Admission, answer: Answer) -> None:
     create_body = JsonBody(CreateSoupRequest)
 
     async def about(
-        request: Request, work: Callable[[Soups], Awaitable[object]], status: int = 200
+        request: Request, work: Callable[[SoupKeeping], Awaitable[object]], status: int = 200
     ) -> Response:
-        async def reply(scorer: Scorer, body: bytes, terms: dict[str, Any]) -> Response:
+        async def reply(scorer: Scoring, body: bytes, terms: dict[str, Any]) -> Response:
             return json_reply(await work(admission.soups()), status)
 
         return await answer(request, "soups", reply)
@@ -47,11 +46,7 @@ def install(app: FastAPI, admission: Admission, answer: Answer) -> None:
     @app.get("/v1/soups", openapi_extra=described(SoupList))
     async def list_soups(request: Request) -> Response:
         """The soups of the model, which of them is active, and what was done to them by whom."""
-
-        async def listed(soups: Soups) -> SoupList:
-            return soups.list()
-
-        return await about(request, listed)
+        return await about(request, lambda soups: soups.list())
 
     @app.post(
         "/v1/soups", status_code=ACCEPTED, openapi_extra=described(SoupInfo, CreateSoupRequest)
@@ -59,7 +54,7 @@ def install(app: FastAPI, admission: Admission, answer: Answer) -> None:
     async def create_soup(request: Request) -> Response:
         """Form a soup in the background from coefficients of the model's ingredients."""
 
-        async def reply(scorer: Scorer, body: bytes, terms: dict[str, Any]) -> Response:
+        async def reply(scorer: Scoring, body: bytes, terms: dict[str, Any]) -> Response:
             coefficients = create_body.parse(body).coefficients
             soups = admission.soups()
             return json_reply(await soups.create(coefficients, administrator()), ACCEPTED)

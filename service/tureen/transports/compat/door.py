@@ -19,7 +19,7 @@ from tureen.contracts import (
     ScoreResponse,
     Truncate,
 )
-from tureen.engine.scorer import Scorer
+from tureen.engine.scoring import Scoring
 from tureen.errors import InvalidRequest, TureenError, UnknownModel, nearest, quoted
 from tureen.text.written import Split
 from tureen.transports import openapi
@@ -27,10 +27,10 @@ from tureen.transports.admission import Admission
 from tureen.transports.compat.shapes import ErrorShape
 from tureen.transports.reply import error_headers, json_reply, timing_headers
 
-Work = Callable[[Scorer, bytes, dict[str, Any]], Awaitable[object]]
+Work = Callable[[Scoring, bytes, dict[str, Any]], Awaitable[object]]
 Answer = Callable[[Request, str, Work], Awaitable[Response]]
 """Request, route label of the metrics, and the work, whose result is a contract or a response."""
-LookUp = Callable[[Request, str, Callable[[Scorer], object]], Response]
+LookUp = Callable[[Request, str, Callable[[Scoring], object]], Response]
 """The same of requests that ask about what is served."""
 
 _SURENESS: tuple[Split, ...] = ("whole", "found", "given")
@@ -207,7 +207,7 @@ class Door:
     def get(
         self,
         path: str,
-        what: Callable[[Request, Scorer], object],
+        what: Callable[[Request, Scoring], object],
         *,
         route: str,
         errors: ErrorShape,
@@ -256,7 +256,7 @@ class Door:
         async def handle(request: Request) -> Response:
             shape = errors
 
-            async def work(scorer: Scorer, body: bytes, terms: dict[str, Any]) -> object:
+            async def work(scorer: Scoring, body: bytes, terms: dict[str, Any]) -> object:
                 nonlocal shape
                 if "x-priority" not in request.headers:
                     terms = terms | {"priority": lane}

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from fastapi import Request
 
 from tureen.contracts import Sample
-from tureen.engine.scorer import Scorer
+from tureen.engine.scoring import Scoring
 from tureen.errors import InvalidRequest
 from tureen.transports.compat.bodies import ModelBody, refuse_score_changing, transcript
 from tureen.transports.compat.door import Ask, Call, Door, Scored, descending
@@ -187,7 +187,7 @@ def _refuse_empty(texts: tuple[str, ...], field: str) -> None:
         raise InvalidRequest(f"{field} is empty; send at least one text.", field=field, got=0)
 
 
-def _models(request: Request, scorer: Scorer) -> dict[str, Any]:
+def _models(request: Request, scorer: Scoring) -> dict[str, Any]:
     return {
         "object": "list",
         "data": [

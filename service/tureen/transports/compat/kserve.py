@@ -21,7 +21,7 @@ from typing_extensions import TypedDict  # pydantic takes no other before Python
 
 from tureen._version import __version__
 from tureen.contracts import Sample
-from tureen.engine.scorer import Scorer
+from tureen.engine.scoring import Scoring
 from tureen.errors import InvalidRequest, UnknownModel, quoted
 from tureen.text.written import Split
 from tureen.transports.compat.bodies import OPEN, refuse, transcript
@@ -243,7 +243,7 @@ def _check_version(path: dict[str, str]) -> None:
         )
 
 
-def _named(door: Door, request: Request, scorer: Scorer) -> str:
+def _named(door: Door, request: Request, scorer: Scoring) -> str:
     """The model of the path; where one is served, it has every name, unless names are strict."""
     _check_version(request.path_params)
     name = request.path_params["model"]
@@ -252,11 +252,11 @@ def _named(door: Door, request: Request, scorer: Scorer) -> str:
     return name
 
 
-def _ready(door: Door, request: Request, scorer: Scorer) -> dict[str, object]:
+def _ready(door: Door, request: Request, scorer: Scoring) -> dict[str, object]:
     return {"name": _named(door, request, scorer), "ready": True}
 
 
-def _metadata(door: Door, request: Request, scorer: Scorer) -> dict[str, object]:
+def _metadata(door: Door, request: Request, scorer: Scoring) -> dict[str, object]:
     name = _named(door, request, scorer)
     return {
         "name": name,

@@ -17,7 +17,7 @@ from pydantic_core import PydanticCustomError
 
 from tureen._version import __version__
 from tureen.contracts import Sample, Truncate
-from tureen.engine.scorer import Scorer
+from tureen.engine.scoring import Scoring
 from tureen.text.written import Split
 from tureen.transports.compat.bodies import OPEN, refuse, refuse_score_changing, transcript
 from tureen.transports.compat.door import Ask, Call, Door, Scored, descending
@@ -259,7 +259,7 @@ def _predictions(scored: Scored, batched: bool) -> object:
     return rows if batched else rows[0]
 
 
-def _info(scorer: Scorer) -> dict[str, Any]:
+def _info(scorer: Scoring) -> dict[str, Any]:
     model = scorer.model()
     limits = model.limits
     return {
