@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
-EXTRAS := server,torch,onnx,export,training,offline
+EXTRAS := server,torch,onnx,export,training,offline,ray
 
 .DEFAULT_GOAL := help
 .PHONY: serve test demo bench bench-peers check audit proto format install help clean

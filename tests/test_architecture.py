@@ -65,4 +65,4 @@ def test_constraints_pin_every_requirement():
         re.match(r"[\w.-]+", spec).group().lower()  # pyright: ignore[reportOptionalMemberAccess]
         for spec in re.findall(r'"([^"\n]+[<>=~][^"\n]*|tureen\[[^"]+)"', block)
     }
-    assert names - pins == {"ray", "tureen"}  # no target of ours installs ray
+    assert names - pins == {"tureen"}
