@@ -159,7 +159,10 @@ class Config(BaseSettings):
         description="Size of one request body or message, uncompressed.",
     )
     max_connections: int = Field(
-        default=4096, ge=1, description="HTTP connections at once; more are refused with 503."
+        default=4096,
+        ge=1,
+        description="Connections at once at each door; more are refused: over HTTP with 503, over gRPC "
+        "they are closed.",
     )
     receive_timeout_s: float = Field(
         default=60.0,

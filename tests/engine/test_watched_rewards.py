@@ -1,12 +1,16 @@
 """From a scored request to the metrics that watch rewards, through the whole engine."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
+import httpx2
 import numpy as np
+import pico
 import pytest
 from doors import OpenDoors, open_doors
 
 from tureen import RewardClient, Sample
+from tureen.engine.loading import load_model
 from tureen.engine.reward_watch import repetition
 
 
@@ -73,6 +77,32 @@ def test_two_begin_tokens_are_counted_and_one_is_not(doors):
     """[CLS] is the stub's begin token; a text that brings one along has it twice."""
     with RewardClient(doors.url) as client:
         client.score("2+2?", ["4"])
-        assert value(doors, "double_bos_total") == 0
+        assert value(doors, "double_bos_total", route="score") == 0
         client.score("[CLS]2+2?", ["4", "5"])
-    assert value(doors, "double_bos_total") == 2
+    assert value(doors, "double_bos_total", route="score") == 2
+
+
+def test_begin_tokens_are_counted_by_route(tmp_path: Path):
+    """Texts of trainers come with special tokens: one begin token too many is taken off, a missing
+    one is not put there, and both are told."""
+    model = load_model(str(pico.llama_classifier(tmp_path / "rm")), backend="torch", device="cpu")
+    texts = {"single": "<s>hi", "twice": "<s><s>hi", "none": "hi"}
+    with open_doors(model) as doors, httpx2.Client(base_url=doors.url, timeout=20) as client:
+
+        def counts(route: str) -> tuple[float, float]:
+            found = [
+                doors.admission.metrics.registry.get_sample_value(
+                    f"tureen_{name}_bos_total", {"model": model.model_id, "route": route}
+                )
+                for name in ("double", "missing")
+            ]
+            return found[0] or 0.0, found[1] or 0.0
+
+        reward: dict[str, float] = {}
+        for name, text in texts.items():
+            reply = client.post("/get_reward", json={"query": [text]})
+            [reward[name]] = reply.json()["rewards"]
+            client.post("/classify", json={"input": text})
+        assert reward["twice"] == reward["single"] != reward["none"]
+        assert counts("get_reward") == (1, 1)
+        assert counts("classify") == (1, 0)  # where the route adds the token, none is missing

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from typing import Any
 
 import grpc
 import pytest
 from doors import SERVICE, OpenDoors, RawGrpc, open_doors, refusal_of
 from engine_fakes import PATIENCE_S
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tureen.v1 import reward_pb2 as pb
 
@@ -63,6 +67,41 @@ def test_no_message(raw: RawGrpc):
 def test_one_message(raw: RawGrpc):
     answer = pb.ScoreResponse.FromString(call(raw, iter([MESSAGE]), KEY))
     assert len(answer.results[0].scores) == 1
+
+
+def test_timings_come_before_the_answer_as_over_http(raw: RawGrpc):
+    method = raw.channel.unary_unary(SERVICE + "Score", None, None)
+    _, asked = method.with_call(MESSAGE, metadata=KEY)
+    told = {key: str(value) for key, value in asked.initial_metadata() if key.startswith("x-")}
+    names = ("compute", "total", "tokenization", "queue", "inference")
+    assert set(told) == {f"x-{name}-time" for name in names}
+    assert all(value.isdecimal() for value in told.values())
+
+
+def test_health_speaks_of_each_service(raw: RawGrpc):
+    """Without a key, as an orchestrator asks."""
+    stub: Any = health_pb2_grpc.HealthStub(raw.channel)
+    for service in ("", "tureen.v1.RewardService", "tureen.v1.SoupService"):
+        answer = stub.Check(health_pb2.HealthCheckRequest(service=service))
+        assert answer.status == health_pb2.HealthCheckResponse.SERVING
+    with pytest.raises(grpc.RpcError) as caught:
+        stub.Check(health_pb2.HealthCheckRequest(service="tureen.v1.Nobody"))
+    assert "NOT_FOUND" in str(caught.value)
+
+
+def test_connections_above_the_limit_are_closed():
+    """What a client says first, and what this server says first: its settings, or nothing."""
+    preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0"
+    with open_doors(max_connections=2) as doors, ExitStack() as held:
+        said = []
+        for _ in range(3):
+            one = held.enter_context(
+                socket.create_connection(("127.0.0.1", doors.grpc_port), PATIENCE_S)
+            )
+            with suppress(ConnectionError):
+                one.sendall(preface)
+                said.append(one.recv(1000)[3:4])
+        assert [frame for frame in said if frame] == [b"\x04", b"\x04"]
 
 
 def test_a_message_beyond_what_is_read_at_all(raw: RawGrpc, locked: OpenDoors):

@@ -1,5 +1,6 @@
 """What is particular to HTTP: routes, documentation that needs no internet, and what /openapi.json promises."""
 
+import gzip
 import re
 
 import httpx2
@@ -14,6 +15,16 @@ def test_json_is_read_whatever_it_is_called(http: httpx2.Client, content_type: s
     headers = {} if content_type is None else {"Content-Type": content_type}
     body = b'{"samples": [{"prompt": "a", "responses": ["b"]}]}'
     assert http.post("/v1/score", content=body, headers=headers).status_code == 200
+
+
+def test_a_compressed_body_is_refused_in_words(http: httpx2.Client):
+    body = gzip.compress(b'{"samples": [{"prompt": "a", "responses": ["b"]}]}')
+    refusal = http_refusal(
+        http.post("/v1/score", content=body, headers={"Content-Encoding": "gzip"})
+    )
+    assert (refusal.status, refusal.field) == (422, "content-encoding")
+    assert "'gzip'" in refusal.message
+    assert http.post("/v1/score", json=SCORE).status_code == 200
 
 
 def test_the_answer_has_the_fields_of_the_contract(http: httpx2.Client):

@@ -15,12 +15,13 @@ from tureen.engine.quota import Quota
 from tureen.engine.tracing import Trace
 
 ANONYMOUS = "anonymous"
+IN_PROCESS = "in_process"  # the route of what comes through no door
 
 
 @dataclass(slots=True)
 class Caller:
     """
-    request_id: the caller's own, or made by the door.
+    request_id: the caller's own, or made by the door. route: the door's name for what is asked.
     client: name of the key that was sent.
     lane: the best that it may have. quota: of its responses; None is no limit.
     carrier: headers of the W3C trace context that came with the request.
@@ -30,6 +31,7 @@ class Caller:
 
     request_id: str
     client: str = ANONYMOUS
+    route: str = IN_PROCESS
     lane: Priority = Priority.INTERACTIVE
     quota: Quota | None = None
     carrier: Mapping[str, str] = field(default_factory=dict)

@@ -230,6 +230,15 @@ class Metrics:
             "Responses whose tokens begin with the begin token twice: a template rendered by the "
             "caller, and another time here.",
             "model",
+            "route",
+        )
+        self._missing_bos = counter(
+            "missing_bos",
+            "responses",
+            "Responses that came with special tokens of their own, but without the begin token that "
+            "the model's tokenizer puts before a text; they were scored as they came.",
+            "model",
+            "route",
         )
         self._other_names = counter(
             "other_model_names",

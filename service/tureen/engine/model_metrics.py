@@ -42,7 +42,6 @@ class ModelMetrics:
         self._isolated = metrics._isolated.labels(model)
         self._restarts = metrics._restarts.labels(model)
         self._nonfinite = metrics._nonfinite.labels(model)
-        self._double_bos = metrics._double_bos.labels(model)
         self._rewards = _Signed(metrics._rewards, metrics._signed_reward, model)
         self._heads = {
             head.name: _Signed(metrics._heads, metrics._signed_heads, model, head.name)
@@ -81,9 +80,11 @@ class ModelMetrics:
         """Entries of one forward pass with a value that is NaN or infinite."""
         self._nonfinite.inc(entries)
 
-    def double_bos(self, responses: int) -> None:
-        """Responses whose tokens begin with the begin token twice. From any thread."""
-        self._double_bos.inc(responses)
+    def begun(self, route: str, *, doubled: int, missing: int) -> None:
+        """Responses of one sample whose tokens begin with the begin token twice, or without it. From
+        any thread."""
+        self._metrics._double_bos.labels(self._model, route).inc(doubled)
+        self._metrics._missing_bos.labels(self._model, route).inc(missing)
 
     def restarted(self) -> None:
         self._restarts.inc()

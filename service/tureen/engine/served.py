@@ -62,6 +62,11 @@ class ServedModel:
         bos_id = bos_id if bos_id is not None else tokenizer.cls_token_id
         return bos_id if isinstance(bos_id, int) else None
 
+    @property
+    def opens_with_bos(self) -> bool:
+        """Whether the tokenizer itself puts it before a text."""
+        return self.bos_id is not None and self.encoder.tokenizer.encode("a")[0] == self.bos_id
+
     def info(self, limits: EngineLimits) -> ModelInfo:
         backend, manifest = self.backend.info, self.manifest
         batch = limits.batch_limits(backend.device)

@@ -24,7 +24,7 @@ from tureen.contracts import (
 )
 from tureen.engine.background import in_background
 from tureen.engine.cache import ValueCache
-from tureen.engine.caller import ANONYMOUS, CALLER
+from tureen.engine.caller import ANONYMOUS, CALLER, IN_PROCESS
 from tureen.engine.ensemble import judge
 from tureen.engine.inflight import InFlight, Ticket
 from tureen.engine.limits import EngineLimits
@@ -82,7 +82,7 @@ class Serving:
         self._limits = limits
         self._metrics = metrics.model(self.info, model.manifest.reward_reference)
         self._threads = tokenizer_threads
-        self._bos_id = model.bos_id
+        self._bos_id, self._opens_with_bos = model.bos_id, model.opens_with_bos
         self._in_flight = InFlight(cache, self._metrics)
         kind = model.redistribution or ""  # attention stands among the values
         self._key = hashlib.blake2b(f"{model.fingerprint} {kind}".encode(), digest_size=16)
@@ -211,11 +211,13 @@ class Serving:
         self, samples: Sequence[Sample], options: ScoreOptions, plan: Plan, ticket: Ticket
     ) -> tuple[list[_Encoded | TureenError], int]:
         loop = asyncio.get_running_loop()
+        caller = CALLER.get()
+        route = caller.route if caller is not None else IN_PROCESS
         encoded: list[_Encoded | TureenError] = []
         tokenize_ns = 0
         for chunk in _chunks(samples):
             some, took_ns = await loop.run_in_executor(
-                self._threads, self._encode, chunk, options, plan
+                self._threads, self._encode, chunk, options, plan, route
             )
             tokenize_ns += took_ns
             encoded += some
@@ -223,7 +225,7 @@ class Serving:
         return encoded, tokenize_ns
 
     def _encode(
-        self, samples: Sequence[Sample], options: ScoreOptions, plan: Plan
+        self, samples: Sequence[Sample], options: ScoreOptions, plan: Plan, route: str
     ) -> tuple[list[_Encoded | TureenError], int]:
         """On a tokenizer thread."""
         started_ns = time.monotonic_ns()
@@ -233,7 +235,11 @@ class Serving:
                 responses = self.model.encoder.encode(sample, plan.granularities, options.truncate)
                 windows = [_windows(one, plan) for one in responses]
                 keys = [[self._key_of(window) for window in some] for some in windows]
-                self._metrics.double_bos(sum(map(self._begins_twice, responses)))
+                self._metrics.begun(
+                    route,
+                    doubled=sum(map(self._begins_twice, responses)),
+                    missing=sum(map(self._begins_without, responses)),
+                )
                 repeated = [repetition(one.response_ids) for one in responses]
                 encoded.append(_Encoded(responses, windows, keys, repeated))
             except TureenError as error:
@@ -259,6 +265,9 @@ class Serving:
         """Whether the first two tokens are both the one a row begins with, or came so."""
         first = response.windows[0].input_ids[:2].tolist()
         return response.doubled_bos or first == [self._bos_id, self._bos_id]
+
+    def _begins_without(self, response: EncodedResponse) -> bool:
+        return self._opens_with_bos and response.windows[0].input_ids[0] != self._bos_id
 
     def _key_of(self, window: Window) -> bytes:
         """Of the model's fingerprint and all that the device is given of a window."""

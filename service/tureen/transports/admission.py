@@ -172,6 +172,8 @@ class Admission:
         """
         started, record = time.perf_counter(), Record()
         caller, trace = CALLER.get(), None
+        if caller is not None:
+            caller.route = route
         if self.tracing is not None and caller is not None:
             trace = self.tracing.begin(door, route, caller)
             caller.trace = trace if trace.recording else None

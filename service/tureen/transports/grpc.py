@@ -26,6 +26,7 @@ from tureen import wire
 from tureen.contracts import (
     CreateSoupRequest,
     RankRequest,
+    RankResponse,
     SampleResult,
     ScoreRequest,
     ScoreResponse,
@@ -35,6 +36,7 @@ from tureen.engine.scoring import Scoring
 from tureen.errors import DeadlineExceeded, InvalidRequest, TureenError
 from tureen.transports.admission import Admission, check_size, priority_of
 from tureen.transports.callers import REQUEST_ID, enter
+from tureen.transports.reply import timing_headers
 from tureen.transports.soup_routes import administrator
 from tureen.v1 import reward_pb2
 
@@ -64,6 +66,7 @@ def create_server(admission: Admission) -> tuple[grpc.aio.Server, Health]:
             ("grpc.so_reuseport", 0),
             ("grpc.server_handshake_timeout_ms", HANDSHAKE_TIMEOUT_MS),
             ("grpc.max_concurrent_streams", STREAMS_PER_CONNECTION),
+            ("grpc.max_allowed_incoming_connections", admission.config.max_connections),
             ("grpc.keepalive_time_ms", KEEPALIVE_MS),  # a half-open connection is found out
             ("grpc.keepalive_timeout_ms", KEEPALIVE_MS),
             ("grpc.http2.min_ping_interval_without_data_ms", KEEPALIVE_MS // 2),  # clients' own
@@ -79,7 +82,7 @@ def create_server(admission: Admission) -> tuple[grpc.aio.Server, Health]:
 
 
 class Health(health.aio.HealthServicer):  # pyright: ignore[reportAttributeAccessIssue]
-    """grpc.health.v1 for "" and for the service, both as ready as the scorer is."""
+    """grpc.health.v1 for "" and for the services, all as ready as the scorer is."""
 
     def __init__(self, admission: Admission) -> None:
         super().__init__()
@@ -92,7 +95,7 @@ class Health(health.aio.HealthServicer):  # pyright: ignore[reportAttributeAcces
         if serving != self._serving:
             self._serving = serving
             status = health_pb2.HealthCheckResponse.ServingStatus
-            for service in ("", SERVICE):
+            for service in ("", SERVICE, SOUP_SERVICE):
                 await self.set(service, status.SERVING if serving else status.NOT_SERVING)
 
     async def Check(self, request: health_pb2.HealthCheckRequest, context: Context) -> Any:
@@ -214,6 +217,11 @@ def _unary(
                     failure = record.failure(answer)
             if failure is not None:
                 raise failure
+            if isinstance(answer, ScoreResponse | RankResponse):
+                with suppress(grpc.aio.InternalError):  # the caller left; what is written says so
+                    await context.send_initial_metadata(
+                        tuple(timing_headers(answer.timings).items())
+                    )
             return _written(answer)
         except TureenError as error:
             await _abort(context, error)

@@ -33,6 +33,7 @@ from tureen.errors import (
     Overloaded,
     TureenError,
     nearest,
+    quoted,
 )
 from tureen.transports import compat, console, openapi, soup_routes
 from tureen.transports.admission import (
@@ -246,7 +247,15 @@ def _answer_every_error(app: FastAPI, admission: Admission) -> None:
 
 
 async def _read(request: Request, admission: Admission, deadline_ns: int | None) -> bytes:
-    """The body; raises PayloadTooLarge as soon as it is known to be too large."""
+    """The body; raises PayloadTooLarge as soon as it is known to be too large, InvalidRequest where
+    it is compressed."""
+    encoding = request.headers.get("content-encoding", "identity")
+    if encoding.lower() != "identity":
+        request.scope[UNREAD] = True
+        raise InvalidRequest(
+            f"Content-Encoding is {quoted(encoding)}; bodies are read as they come; send it without.",
+            field="content-encoding",
+        )
     limit, length = admission.config.max_body_bytes, request.headers.get("content-length", "")
     check_size(int(length) if length.isdecimal() else 0, limit)
     patience_s = admission.config.receive_timeout_s

@@ -27,6 +27,15 @@ def dumps(content: object) -> bytes:
     return orjson.dumps(content).replace(_UNMARKED, b"")
 
 
+def fields_of(body: bytes) -> frozenset[str]:
+    """Names in a body that may be of several systems; none where it is no JSON object."""
+    try:
+        fields = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return frozenset()
+    return frozenset(fields) if isinstance(fields, dict) else frozenset()
+
+
 class JsonBody(Generic[T]):
     """Reads bodies of one contract.
 

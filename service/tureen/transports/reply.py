@@ -17,6 +17,9 @@ JSON = "application/json"
 def json_reply(
     content: object, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> Response:
+    """content: None is an answer without a body."""
+    if content is None:
+        return Response(status_code=status, headers=headers)
     return Response(dumps(content), status, headers=headers, media_type=JSON)
 
 
@@ -35,6 +38,7 @@ def error_headers(
 def timing_headers(timings: Timings) -> dict[str, str]:
     """In whole milliseconds, under the names of text-embeddings-inference."""
     named = {
+        "x-compute-time": timings.total_ns,
         "x-total-time": timings.total_ns,
         "x-tokenization-time": timings.tokenize_ns,
         "x-queue-time": timings.queue_ns,

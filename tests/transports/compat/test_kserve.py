@@ -95,6 +95,24 @@ def test_what_is_refused(http: httpx2.Client, inputs: list, fields: dict):
     assert list(refused.json()) == ["error"]
 
 
+def test_tensors_in_binary_are_refused_in_words(http: httpx2.Client):
+    """As tritonclient sends them unless it is told binary_data=False: the tensor behind the JSON."""
+    head = b'{"inputs":[{"name":"text","shape":[1],"datatype":"BYTES","parameters":{"binary_data_size":5}}]}'
+    refused = http.post(
+        "/v2/models/rm/infer",
+        content=head + b"\x01\0\0\0a",
+        headers={"Inference-Header-Content-Length": str(len(head))},
+    )
+    assert refused.status_code == 400
+    assert "binary_data=False" in refused.json()["error"]
+
+
+@pytest.mark.parametrize("path", ["rm/config", "org/rm/stats", "rm/versions/1/config"])
+def test_extensions_are_not_taken_for_names(http: httpx2.Client, path: str):
+    refused = http.get(f"/v2/models/{path}")
+    assert (refused.status_code, list(refused.json())) == (404, ["error"])
+
+
 def test_what_is_told_of_server_and_model(http: httpx2.Client):
     assert http.get("/v2").json()["name"] == "tureen"
     for path in ("/v2/health/live", "/v2/health/ready", "/v2/models/rm/ready"):

@@ -5,7 +5,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from doors import OpenDoors
+from doors import OpenDoors, open_doors
 from server_process import Server
 
 QUERY, DOCUMENTS = "hi", ["hello", "ho", "hm"]
@@ -124,6 +124,21 @@ def test_tei_errors_have_its_shape(http):
     assert null.status_code == 422
 
 
+@pytest.mark.parametrize("field", [{"texts": "a"}, {"raw_scores": None}, {"return_text": 1}])
+def test_a_body_of_tei_that_cannot_be_read_is_refused_in_its_shape(http, field):
+    refused = http.post("/rerank", json={"query": "a", "texts": ["b"], **field})
+    assert (refused.status_code, refused.json()["error_type"]) == (422, "Validation")
+    assert http.post("/rerank", json={"query": "a", "texts": ["b"]}).status_code == 200
+    other = http.post("/rerank", json={"query": "a", "documents": "b"})
+    assert (other.status_code, other.json()["error"]["param"]) == (400, "documents")
+
+
+def test_tei_says_nothing_to_strangers():
+    with open_doors(api_key=("secret",)) as doors:
+        refused = httpx2.post(f"{doors.url}/predict", json={"inputs": "a"})
+    assert (refused.status_code, refused.content) == (401, b"")
+
+
 def test_a_flat_array_of_two_is_one_pair(http, native):
     """TEI's trap: ["a", "b"] is a pair, [["a"], ["b"]] a batch."""
     pair = native("b", prompt="a")
@@ -153,8 +168,8 @@ def test_what_is_too_long_is_cut_from_the_left_alone(http, direction):
 
 def test_tei_timings_are_headers(http):
     headers = http.post("/predict", json={"inputs": ["a", "b"]}).headers
-    for name in ("x-total-time", "x-tokenization-time", "x-queue-time", "x-inference-time"):
-        assert headers[name].isdecimal()
+    for name in ("compute", "total", "tokenization", "queue", "inference"):
+        assert headers[f"x-{name}-time"].isdecimal()
     assert headers["x-compute-characters"] == "2"
     assert int(headers["x-compute-tokens"]) == 5  # [CLS] a [SEP] b [SEP]
 
@@ -167,6 +182,8 @@ def test_tei_info(http):
     }
     assert info["max_client_batch_size"] == 1024
     assert info["embeddings"] is False
+    assert info["temperature"] == 1.0
+    assert info["heads"][0]["calibration"] == {"mean": 0.0, "std": 1.0}
 
 
 @pytest.mark.parametrize("path", ["/health", "/ping", "/models"])

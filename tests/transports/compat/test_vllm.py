@@ -79,7 +79,8 @@ def test_all_heads_stand_before_the_reward(http: httpx2.Client, hello: float):
         ({"input": TEXT, "activation": True, "softmax": False}, "contradict"),
         ({"input": TEXT, "normalize": True}, "would change the score"),
         ({"input": TEXT, "temperature": 0.5}, "would change the score"),
-        ({"input": TEXT, "truncate_prompt_tokens": 5}, "truncate_prompt_tokens"),
+        ({"input": TEXT, "truncate_prompt_tokens": 5}, "nothing is cut to that"),
+        ({"input": TEXT, "truncate_prompt_tokens": 0}, "at least 1"),
         ({"input": [1, 2]}, "send text"),
         ({"input": [[1], "a"]}, "array of token ids"),
         ({"input": TEXT, "messages": MESSAGES}, "both"),
@@ -90,6 +91,8 @@ def test_all_heads_stand_before_the_reward(http: httpx2.Client, hello: float):
         ({"messages": MESSAGES, "chat_template": "{{ 7 }}"}, "chat_template"),
         ({"messages": [*MESSAGES[:1], {**MESSAGES[1], "tool_calls": [1]}]}, "tool_calls"),
         ({"text": "a", "use_activation": True}, "always raw"),
+        ({"text": "a", "add_special_tokens": True}, "add_special_tokens"),
+        ({"text": "a", "truncate_prompt_tokens": -1}, "truncate_prompt_tokens"),
     ],
 )
 def test_classify_refuses_what_would_change_the_number(http, body, says):
@@ -107,6 +110,14 @@ def test_too_long_is_400_unless_truncation_is_asked_for(http: httpx2.Client):
     response = http.post("/classify", json={"input": long, "truncate_prompt_tokens": -1})
     assert response.status_code == 200
     assert response.headers["x-tureen-truncated"] == "1"
+
+
+def test_what_fits_the_length_that_is_asked_for_is_scored(http: httpx2.Client, hello: float):
+    """Clients send 512 by habit; only what is longer would have to be cut to another text."""
+    body = {"input": TEXT, "truncate_prompt_tokens": 512}
+    assert ok(http, "/classify", **body)["data"][0]["probs"] == [hello]
+    pair: dict[str, Any] = {"text_1": "hi", "text_2": ["hello", "hello " * 600]}
+    assert "text_2[1] is" in refused(http, "/score", **pair, truncate_prompt_tokens=512)
 
 
 def test_sglang_classify(http: httpx2.Client, hello: float):
@@ -131,6 +142,16 @@ def test_embeddings_as_numbers_and_as_base64(http: httpx2.Client, hello: float):
     assert number == pytest.approx(hello, rel=1e-6)
     assert "encoding_format" in refused(http, "/v1/embeddings", input=TEXT, encoding_format="int8")
     assert "dimensions" in refused(http, "/v1/embeddings", input=TEXT, dimensions=256)
+
+
+@pytest.mark.parametrize("path", ["/v1/embeddings", "/pooling"])
+def test_base64_is_what_the_client_will_read(http: httpx2.Client, path: str):
+    """Of float16, or of the other byte order, the same letters are another number."""
+    plain = {"input": TEXT, "encoding_format": "base64"}
+    packed = ok(http, path, **plain, embed_dtype="float32", endianness="little")["data"]
+    assert packed == ok(http, path, **plain)["data"]
+    for wrong in ({"embed_dtype": "float16"}, {"endianness": "big"}, {"encoding_format": "bytes"}):
+        assert next(iter(wrong)) in refused(http, path, **{**plain, **wrong})
 
 
 def test_pooling(http: httpx2.Client, hello: float):

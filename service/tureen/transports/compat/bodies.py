@@ -169,20 +169,32 @@ def transcript(
     return Transcript(prompt=before, responses=(response,), special_tokens=special_tokens), how
 
 
-def truncation_to(tokens: int | None, field: str, most: int) -> Truncate:
+@dataclass(frozen=True, slots=True)
+class LongestText:
+    """A text of more tokens is refused: it is cut to what the model takes, or not at all."""
+
+    field: str
+    tokens: int
+
+
+def truncation_to(
+    tokens: int | None, field: str, most: int
+) -> tuple[Truncate, tuple[LongestText, ...]]:
     """Of a field that cuts inputs from the left, to so many tokens or (-1) to what the model takes.
 
     Raises:
-        InvalidRequest: another length than the model's.
+        InvalidRequest: no number of tokens.
     """
     if tokens is None:
-        return Truncate.NEVER
+        return Truncate.NEVER, ()
     if tokens == -1 or tokens >= most:
-        return Truncate.PROMPT
-    raise InvalidRequest(
-        f"{field} is {tokens}; texts are cut to the {most} tokens of the model or not at all; send "
-        "-1, or leave it out.",
-        field=field,
-        got=tokens,
-        limit=most,
-    )
+        return Truncate.PROMPT, ()
+    if tokens < 1:
+        raise InvalidRequest(
+            f"{field} is {tokens}; it must be at least 1, or -1 for the {most} tokens of the model; "
+            "send that, or leave it out.",
+            field=field,
+            got=tokens,
+            limit=most,
+        )
+    return Truncate.NEVER, (LongestText(field, tokens),)

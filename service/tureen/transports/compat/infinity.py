@@ -16,8 +16,9 @@ from fastapi import Request
 from tureen.contracts import Sample
 from tureen.engine.scoring import Scoring
 from tureen.errors import InvalidRequest
+from tureen.transports.compat.ask import Ask, Call, Scored, descending
 from tureen.transports.compat.bodies import ModelBody, refuse_score_changing, transcript
-from tureen.transports.compat.door import Ask, Call, Door, Scored, descending
+from tureen.transports.compat.door import Door
 from tureen.transports.compat.rerank import Documents, check_at_least_zero
 from tureen.transports.compat.shapes import INFINITY
 from tureen.transports.compat.vllm import Usage, new_id

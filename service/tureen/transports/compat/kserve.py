@@ -5,7 +5,8 @@
     sentences   BYTES     [N] or [N, 1]  rewards  [N, 1]      NeMo-Aligner
     tokens      INT64     [N, T]         rewards  [N, 1]      NeMo-Aligner, with sequence_lengths
 
-PyTriton's own client speaks Triton's binary tensors, which are not offered: `binary_data` is refused.
+PyTriton's own client speaks Triton's extensions: binary tensors, which are refused with 400, and the
+configuration of a model, which is not there.
 """
 
 from __future__ import annotations
@@ -24,12 +25,15 @@ from tureen.contracts import Sample
 from tureen.engine.scoring import Scoring
 from tureen.errors import InvalidRequest, UnknownModel, quoted
 from tureen.text.written import Split
+from tureen.transports.compat.ask import Ask, Call, Scored
 from tureen.transports.compat.bodies import OPEN, refuse, transcript
-from tureen.transports.compat.door import Ask, Call, Door, Scored
+from tureen.transports.compat.door import Door
 from tureen.transports.compat.shapes import KSERVE
 from tureen.transports.json_body import JsonBody
 
 VERSION = "1"
+_BINARY = "inference-header-content-length"
+_EXTENSIONS = ("config", "stats", "trace", "logging", "load", "unload", "generate")
 _LARGEST = 2**31 - 1  # of a size in a shape
 _OUTPUT = {"text": "score", "sentences": "rewards", "tokens": "rewards"}
 
@@ -124,6 +128,8 @@ _SERVER = {"name": "tureen", "version": __version__, "extensions": []}
 
 def _infer(call: Call) -> Ask:
     _check_version(call.path)
+    if _BINARY in call.headers:
+        raise refuse(_BINARY, "tensors travel as JSON; send data in it (binary_data=False)")
     body = _BODY.parse(call.body)
     _refuse_binary(body)
     tensors = {one.name: one for one in body.inputs}
@@ -246,7 +252,14 @@ def _check_version(path: dict[str, str]) -> None:
 def _named(door: Door, request: Request, scorer: Scoring) -> str:
     """The model of the path; where one is served, it has every name, unless names are strict."""
     _check_version(request.path_params)
-    name = request.path_params["model"]
+    name: str = request.path_params["model"]
+    before, slash, last = name.rpartition("/")
+    if slash and last in _EXTENSIONS:
+        raise UnknownModel(
+            f"{last} of {quoted(before)} is an extension that is not offered; ask for the model or "
+            "its readiness.",
+            field="model",
+        )
     if door.strict_model or len(scorer.models().models) > 1:
         scorer.model(name)
     return name

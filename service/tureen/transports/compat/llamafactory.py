@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tureen.contracts import Priority
+from tureen.transports.compat.ask import Ask, Call, Scored
 from tureen.transports.compat.bodies import (
     ModelBody,
     refuse_score_changing,
     transcript,
     truncation_to,
 )
-from tureen.transports.compat.door import Ask, Call, Door, Scored
+from tureen.transports.compat.door import Door
 from tureen.transports.compat.shapes import NATIVE
 from tureen.transports.compat.vllm import new_id
 from tureen.transports.json_body import JsonBody
@@ -27,7 +28,8 @@ HOLD_S = 300.0
 @dataclass(frozen=True, kw_only=True)
 class EvaluationBody(ModelBody):
     """messages: prompt and response as one string each, special tokens included. max_length: -1, or
-    no less than the model takes, cuts the prompt from the left; null cuts nothing."""
+    no less than the model takes, cuts the prompt from the left; null cuts nothing; a smaller one
+    refuses what is longer."""
 
     messages: tuple[str, ...]
     max_length: int | None = None
@@ -66,12 +68,14 @@ def _parse(call: Call) -> Ask:
     body = _BODY.parse(call.body)
     refuse_score_changing(body)
     read = [transcript(text, "none") for text in body.messages]
+    truncate, longest = truncation_to(body.max_length, "max_length", call.max_input_tokens())
     return Ask(
         samples=[sample for sample, _ in read],
         splits=[how for _, how in read],
         places=[f"messages[{index}]" for index in range(len(read))],
         model=body.model,
-        truncate=truncation_to(body.max_length, "max_length", call.max_input_tokens()),
+        truncate=truncate,
+        longest=longest,
         reply=_reply,
     )
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from tureen.errors import InvalidRequest, quoted
+from tureen.transports.compat.ask import Ask, Call, Scored
 from tureen.transports.compat.bodies import ChatMessage, ModelBody, conversation, extras
-from tureen.transports.compat.door import Ask, Call, Door, Scored
+from tureen.transports.compat.door import Door
 from tureen.transports.compat.shapes import OPENAI
 from tureen.transports.compat.vllm import Usage, new_id
 from tureen.transports.json_body import JsonBody

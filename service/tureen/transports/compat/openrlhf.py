@@ -13,8 +13,9 @@ from typing import Any
 
 from tureen.contracts import Calibration, Priority, Truncate
 from tureen.errors import InvalidRequest
+from tureen.transports.compat.ask import Ask, Call, Scored, sigmoid
 from tureen.transports.compat.bodies import OPEN, transcript
-from tureen.transports.compat.door import Ask, Call, Door, Scored, sigmoid
+from tureen.transports.compat.door import Door
 from tureen.transports.compat.shapes import NATIVE
 from tureen.transports.json_body import JsonBody
 

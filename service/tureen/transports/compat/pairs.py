@@ -6,20 +6,19 @@ import time
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import orjson
-
 from tureen.contracts import Sample, ScoreRequest
 from tureen.errors import InvalidRequest
+from tureen.transports.compat.ask import Ask, Call, Scored
 from tureen.transports.compat.bodies import (
     ActivationBody,
     Strings,
     refuse_score_changing,
     truncation_to,
 )
-from tureen.transports.compat.door import Ask, Call, Door, Scored
+from tureen.transports.compat.door import Door
 from tureen.transports.compat.shapes import OPENAI, NoClaimant
 from tureen.transports.compat.vllm import Usage, new_id
-from tureen.transports.json_body import JsonBody
+from tureen.transports.json_body import JsonBody, fields_of
 
 _FIRST = ("text_1", "queries", "data_1")
 _SECOND = ("text_2", "documents", "items", "data_2")
@@ -78,22 +77,11 @@ def native_or_pairs(call: Call) -> Ask | ScoreRequest:
     try:
         return _NATIVE_BODY.parse(call.body)
     except InvalidRequest:
-        if not _claims(call.body):
+        fields = fields_of(call.body)
+        if "samples" in fields or fields.isdisjoint((*_FIRST, *_SECOND, "query")):
             raise
     call.errors = OPENAI
     return _parse(call)
-
-
-def _claims(body: bytes) -> bool:
-    try:
-        fields = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return False
-    return (
-        isinstance(fields, dict)
-        and "samples" not in fields
-        and not fields.keys().isdisjoint((*_FIRST, *_SECOND, "query"))
-    )
 
 
 def _parse(call: Call) -> Ask:
@@ -109,7 +97,7 @@ def _parse(call: Call) -> Ask:
     responses, where = _one_of(body, _SECOND)
     if len(prompts) == 1:
         samples = [Sample(prompt=prompts[0], responses=responses)] if responses else []
-        places = [where]
+        places = [where] * len(samples)
     elif len(prompts) == len(responses):
         samples = [
             Sample(prompt=prompt, responses=(response,))
@@ -124,13 +112,15 @@ def _parse(call: Call) -> Ask:
             got=len(responses),
             limit=len(prompts),
         )
+    truncate, longest = truncation_to(
+        body.truncate_prompt_tokens, "truncate_prompt_tokens", call.max_input_tokens()
+    )
     return Ask(
         samples=samples,
-        places=places[: len(samples)],
+        places=places,
         model=body.model,
-        truncate=truncation_to(
-            body.truncate_prompt_tokens, "truncate_prompt_tokens", call.max_input_tokens()
-        ),
+        truncate=truncate,
+        longest=longest,
         activated=call.activated(body.activation_asked(), "vllm"),
         reply=_reply,
     )

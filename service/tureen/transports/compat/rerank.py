@@ -14,17 +14,19 @@ from pydantic import AfterValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from tureen.contracts import Sample
-from tureen.errors import InputTooLong, InvalidRequest
+from tureen.errors import InvalidRequest
 from tureen.transports.compat import tei
+from tureen.transports.compat.ask import Ask, Call, Scored, descending
 from tureen.transports.compat.bodies import (
     ActivationBody,
+    LongestText,
     refuse_score_changing,
     truncation_to,
 )
-from tureen.transports.compat.door import Ask, Call, Door, Scored, descending
+from tureen.transports.compat.door import Door
 from tureen.transports.compat.shapes import OPENAI, TEI, NoClaimant
 from tureen.transports.compat.vllm import Usage, new_id
-from tureen.transports.json_body import JsonBody
+from tureen.transports.json_body import JsonBody, fields_of
 
 
 def _documents(value: Any) -> tuple[str, ...]:
@@ -155,7 +157,13 @@ def install(door: Door) -> None:
 
 
 def _shared(call: Call) -> Ask:
-    body = _SHARED.parse(call.body)
+    try:
+        body = _SHARED.parse(call.body)
+    except InvalidRequest:
+        fields = fields_of(call.body)
+        if "texts" in fields and "documents" not in fields:
+            call.errors = TEI
+        raise
     if (body.documents is None) == (body.texts is None):
         given = "neither" if body.texts is None else "both"
         raise NoClaimant(
@@ -166,6 +174,11 @@ def _shared(call: Call) -> Ask:
     refuse_score_changing(body)
     if body.texts is not None:
         call.errors = TEI
+        if body.raw_scores is None and "raw_scores" in fields_of(call.body):
+            raise InvalidRequest(
+                "raw_scores is null; it must be true or false; send that, or leave it out.",
+                field="raw_scores",
+            )
         return tei.rerank(call, body, body.query, body.texts, body.return_text)
     tei.refuse_fields(body)
     return _ask(call, body, body.documents or (), "2")
@@ -182,13 +195,17 @@ def _ask(
 ) -> Ask:
     check_at_least_zero("top_n", body.top_n)
     check_at_least_zero("max_tokens_per_doc", body.max_tokens_per_doc)
+    truncate, longest = truncation_to(
+        body.truncate_prompt_tokens, "truncate_prompt_tokens", call.max_input_tokens()
+    )
+    if body.max_tokens_per_doc:
+        longest = (*longest, LongestText("max_tokens_per_doc", body.max_tokens_per_doc))
     return Ask(
         samples=[Sample(prompt=body.query, responses=documents)] if documents else [],
         places=["documents"] if documents else [],
         model=body.model,
-        truncate=truncation_to(
-            body.truncate_prompt_tokens, "truncate_prompt_tokens", call.max_input_tokens()
-        ),
+        truncate=truncate,
+        longest=longest,
         activated=call.activated(body.activation_asked(), "vllm"),
         reply=partial(_reply, body=body, documents=documents, version=version),
     )
@@ -208,7 +225,6 @@ def check_at_least_zero(field: str, given: int | None) -> None:
 def _reply(
     scored: Scored, body: DocumentsBody | RerankBody, documents: tuple[str, ...], version: str
 ) -> object:
-    _refuse_longer(scored, body.max_tokens_per_doc)
     best = descending(scored.numbers, ties="first")
     if body.top_n:
         best = best[: body.top_n]
@@ -236,18 +252,3 @@ def _reply(
         ],
         meta=RerankMeta(api_version=ApiVersion(version=version)),
     )
-
-
-def _refuse_longer(scored: Scored, most: int | None) -> None:
-    """Counts the query too: a document that is longer without it is found, and none is cut."""
-    if not most:
-        return
-    for index, score in enumerate(scored.scores):
-        if score.tokens > most:
-            raise InputTooLong(
-                f"documents[{index}] is {score.tokens} tokens with the query; max_tokens_per_doc is "
-                f"{most}, and no document is ever cut; shorten it, or send a greater number.",
-                field=f"documents[{index}]",
-                got=score.tokens,
-                limit=most,
-            )

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tureen.errors import InvalidRequest
+from tureen.transports.compat.ask import Ask, Scored
 from tureen.transports.compat.bodies import (
     ActivationBody,
     Strings,
     refuse_score_changing,
     transcript,
 )
-from tureen.transports.compat.door import Ask, Scored
 
 Text = Strings
 

@@ -14,8 +14,9 @@ from pydantic_core import PydanticCustomError
 
 from tureen.contracts import Message, Priority, Sample
 from tureen.text.written import Transcript, without_ending
+from tureen.transports.compat.ask import Ask, Call, Scored
 from tureen.transports.compat.bodies import OPEN
-from tureen.transports.compat.door import Ask, Call, Door, Scored
+from tureen.transports.compat.door import Door
 from tureen.transports.compat.shapes import NATIVE
 from tureen.transports.json_body import JsonBody
 

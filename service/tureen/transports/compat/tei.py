@@ -19,8 +19,9 @@ from tureen._version import __version__
 from tureen.contracts import Sample, Truncate
 from tureen.engine.scoring import Scoring
 from tureen.text.written import Split
+from tureen.transports.compat.ask import Ask, Call, Scored, descending
 from tureen.transports.compat.bodies import OPEN, refuse, refuse_score_changing, transcript
-from tureen.transports.compat.door import Ask, Call, Door, Scored, descending
+from tureen.transports.compat.door import Door
 from tureen.transports.compat.shapes import TEI, EmptyBatch, NoClaimant
 from tureen.transports.json_body import JsonBody
 
@@ -281,4 +282,5 @@ def _info(scorer: Scoring) -> dict[str, Any]:
         "embeddings": False,
         "fingerprint": model.fingerprint,
         "heads": model.heads,
+        "temperature": model.temperature,
     }

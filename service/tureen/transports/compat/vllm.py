@@ -10,6 +10,7 @@ import base64
 import struct
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -17,6 +18,7 @@ from tureen.contracts import Sample
 from tureen.errors import InvalidRequest
 from tureen.text.written import Split
 from tureen.transports.compat import sglang
+from tureen.transports.compat.ask import Ask, Call, Scored
 from tureen.transports.compat.bodies import (
     ActivationBody,
     ChatMessage,
@@ -27,7 +29,7 @@ from tureen.transports.compat.bodies import (
     transcript,
     truncation_to,
 )
-from tureen.transports.compat.door import Ask, Call, Door, Scored
+from tureen.transports.compat.door import Door
 from tureen.transports.compat.shapes import OPENAI, NoClaimant
 from tureen.transports.json_body import JsonBody
 
@@ -49,7 +51,8 @@ class PoolingInput(ActivationBody):
     """Either `input`, written out by the client, or `messages`, of which the last turn is scored.
 
     add_special_tokens: to `input`, what the tokenizer puts around it; true unless false is sent.
-    truncate_prompt_tokens: -1 cuts the prompt from the left to what the model takes.
+    truncate_prompt_tokens: -1, or no less than the model takes, cuts the prompt from the left to
+        that; a smaller one refuses what is longer.
     """
 
     input: TextsOrIds | None = None
@@ -84,14 +87,16 @@ class PoolingInput(ActivationBody):
     def ask(self, call: Call, reply: Any, system: str = "vllm") -> Ask:
         refuse_score_changing(self)
         samples, splits, where = self.read()
+        truncate, longest = truncation_to(
+            self.truncate_prompt_tokens, "truncate_prompt_tokens", call.max_input_tokens()
+        )
         return Ask(
             samples=samples,
             splits=splits,
             places=[f"{where}[{n}]" if where == "input" else where for n in range(len(samples))],
             model=self.model,
-            truncate=truncation_to(
-                self.truncate_prompt_tokens, "truncate_prompt_tokens", call.max_input_tokens()
-            ),
+            truncate=truncate,
+            longest=longest,
             activated=call.activated(self.activation_asked(), system),
             reply=reply,
         )
@@ -125,8 +130,34 @@ class ClassifyReply:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EmbeddingsBody(PoolingInput):
+class VectorBody(PoolingInput):
+    """How numbers are written: as JSON, or as base64 of little-endian float32."""
+
     encoding_format: str = "float"
+    embed_dtype: str | None = None
+    endianness: str | None = None
+
+    def encoder(self) -> Callable[[tuple[float, ...]], tuple[float, ...] | str]:
+        """
+        Raises:
+            InvalidRequest: another encoding, which would be read as other numbers.
+        """
+        for name, known in (
+            ("encoding_format", ("float", "base64")),
+            ("embed_dtype", ("float32",)),
+            ("endianness", ("little", "native")),
+        ):
+            if getattr(self, name) not in (None, *known):
+                raise refuse(name, f"it can be {' or '.join(map(repr, known))}")
+        if self.encoding_format == "base64":
+            return lambda vector: base64.b64encode(
+                struct.pack(f"<{len(vector)}f", *vector)
+            ).decode()
+        return lambda vector: vector
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbeddingsBody(VectorBody):
     dimensions: int | None = None
 
 
@@ -148,9 +179,8 @@ class EmbeddingsReply:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PoolingBody(PoolingInput):
+class PoolingBody(VectorBody):
     task: str = "classify"
-    encoding_format: str = "float"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,6 +204,14 @@ _CLASSIFY, _EMBEDDINGS, _POOLING = (
     JsonBody(ClassifyBody),
     JsonBody(EmbeddingsBody),
     JsonBody(PoolingBody),
+)
+_BESIDE_INPUT = (
+    "add_special_tokens",
+    "truncate_prompt_tokens",
+    "add_generation_prompt",
+    "continue_final_message",
+    "chat_template",
+    "chat_template_kwargs",
 )
 _TEXT = "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\nhello<|im_end|>\n"
 
@@ -223,6 +261,9 @@ def _classify(call: Call) -> Ask:
                 "text (of SGLang) and input or messages (of vLLM) were sent; send one of them.",
                 field="text",
             )
+        for name in _BESIDE_INPUT:
+            if getattr(body, name) not in (None, False, {}, ""):
+                raise refuse(name, "it belongs to input (of vLLM); beside text leave it out")
         return sglang.ask(body, body.text)
     return body.ask(call, _classify_reply)
 
@@ -243,7 +284,7 @@ def _classify_reply(scored: Scored) -> ClassifyReply:
 
 def _embeddings(call: Call) -> Ask:
     body = _EMBEDDINGS.parse(call.body)
-    encode = _encoder(body.encoding_format)
+    encode = body.encoder()
     if body.dimensions not in (None, 1):
         raise refuse("dimensions", "a reward is one number; leave it out")
     return body.ask(
@@ -262,11 +303,12 @@ def _embeddings(call: Call) -> Ask:
 
 def _pooling(call: Call) -> Ask:
     body = _POOLING.parse(call.body)
-    encode = _encoder(body.encoding_format)
+    encode = body.encoder()
     if body.task != "classify":
         raise refuse(
             "task",
-            "a reward model answers 'classify'; it has no values of tokens and no embeddings",
+            "a reward model answers 'classify'; no head speaks of single tokens, and there are no "
+            "embeddings; the rewards of your own tokens are token_rewards of /v1/score",
         )
     return body.ask(
         call,
@@ -281,15 +323,3 @@ def _pooling(call: Call) -> Ask:
             usage=Usage.of(scored),
         ),
     )
-
-
-def _encoder(encoding_format: str):
-    def as_base64(vector: tuple[float, ...]) -> str:
-        return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
-
-    match encoding_format:
-        case "float":
-            return lambda vector: vector
-        case "base64":
-            return as_base64
-    raise refuse("encoding_format", "it can be 'float' or 'base64'")
