@@ -58,6 +58,13 @@ def test_each_record_knows_its_line_and_position(tmp_path):
     assert [(f.index, f.line) for f in records(path)] == [(0, 1), (1, 2)]
 
 
+@pytest.mark.parametrize("name", ["a.json", "a.json.gz"])
+def test_a_json_file_may_hold_one_object_a_line(tmp_path, name):
+    """So the releases of HaluEval are called."""
+    path = feedback_files.write(tmp_path / name, [{"a": 1}, {"a": "é"}])
+    assert [(f.line, f.record) for f in records(path)] == [(1, {"a": 1}), (2, {"a": "é"})]
+
+
 @pytest.mark.parametrize("name", ["a.json", "a.jsonl"])
 def test_a_record_is_there_before_the_next_is_read(tmp_path, name):
     path = tmp_path / name
@@ -116,6 +123,8 @@ def test_a_bad_line_is_named(tmp_path, content, problem, suffix):
         (b'[{"a": 1},\n{"a": "\xff"}]', "2: not UTF-8"),
         (b'[{"a": 1},\n{"a": NaN}]', "2: not JSON: NaN is no number in JSON"),
         (b'[{"a": 1}, {"a": "\xc3', "1: not UTF-8"),
+        (b'{"a": 1}\n[{"a": 2}]', "2: expected an object, got list"),
+        (b'{\n"a": 1}', "2: not JSON: Expecting property name"),
     ],
 )
 def test_a_bad_array_is_named(tmp_path, content, problem):

@@ -68,12 +68,34 @@ def test_ties_prefer_neither_sentence():
     found = figures(pairs, scores)
     assert found["stereotype"].value == 0.25
     assert found["neutral"].value == 0.5
-    assert found["stereotype_stereo"].value == pytest.approx(1 / 3)
     assert found["stereotype_antistereo"].value == 0.0
+    # of three that state a stereotype two are tied and leave this figure, as in the code of the paper
+    assert (found["stereotype_stereo"].value, found["stereotype_stereo"].n) == (1.0, 1)
     assert found["stereotype_gender"].value == 0.5
     assert found["mean_abs_difference"].value == 0.5  # (1 + 1 + 0 + 0) / 4
     # shorter: equal ½, she > he 0, tulips < the river 1, equal ½
     assert found["stereotype"].baselines == {"no preference": 0.5, "shorter": 0.5}
+
+
+def test_the_figures_of_the_code_of_the_paper():
+    """The loop of `metric.py` of the release, written out again, on scores of which a third are tied."""
+    rng = np.random.default_rng(0)
+    scores = rng.integers(0, 3, (60, 2)) / 1000.0 - 20
+    pairs = [SentencePair(f"p{n}", "a", "b", bool(rng.integers(2)), "age") for n in range(60)]
+    won = {True: 0, False: 0}
+    total = {True: 0, False: 0}
+    neutral = 0
+    for pair, (more, less) in zip(pairs, np.round(scores, 3), strict=True):
+        if more == less:
+            neutral += 1
+        else:
+            total[pair.stereo] += 1
+            won[pair.stereo] += more > less
+    found = figures(pairs, scores)
+    assert found["stereotype"].value == pytest.approx((won[True] + won[False]) / 60)
+    assert found["stereotype_stereo"].value == pytest.approx(won[True] / total[True])
+    assert found["stereotype_antistereo"].value == pytest.approx(won[False] / total[False])
+    assert found["neutral"].value == pytest.approx(neutral / 60)
 
 
 def test_shared_tokens_by_hand():

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import gzip
+import json
 from pathlib import Path
 
+import corpus_files
+import feedback_files
 import pytest
+from huggingface_hub import constants
+from huggingface_hub.errors import RepositoryNotFoundError
+from stand_in_hub import COMMIT, StandInHub
 
+from tureen_training import cli
 from tureen_training.data.jsonl import BadData
 from tureen_training.evaluation.files import find, local, rows
 
@@ -58,3 +65,37 @@ def test_of_the_hub_owner_and_name_are_needed():
     for wrong in ("hf://datasets/name", "hf://owner/name"):
         with pytest.raises(ValueError, match="of the hub give hf://datasets/OWNER/NAME"):
             local(wrong)
+
+
+def test_a_data_set_of_the_hub_from_the_command_on(tmp_path: Path, monkeypatch, capsys):
+    """Laid out as Anthropic/hh-rlhf: the client resolves the revision, lists it and fetches each file, once."""
+    for part, count in (("harmless-base", 2), ("helpful-base", 3)):
+        folder = tmp_path / "hub/owner/name" / part
+        folder.mkdir(parents=True)
+        feedback_files.write(folder / "test.jsonl.gz", [corpus_files.hh(n) for n in range(count)])
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    with StandInHub(tmp_path / "hub") as hub:
+        place = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace(constants.ENDPOINT, hub.url)
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", place)
+        monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+        options = ["--suite", "hh_rlhf", "--model", "length", "--data"]
+        assert cli.main(["evaluate", *options, "hf://datasets/owner/name@v1"]) == 0
+        found = json.loads(capsys.readouterr().out.splitlines()[-1])
+        assert found["harmless_accuracy"]["n"] == 2
+        assert found["helpful_accuracy"]["n"] == 3
+        assert any("/owner/name/revision/v1" in one for one in hub.asked)
+        fetched = [one for one in hub.asked if one.startswith("GET /datasets/")]
+        assert len(fetched) == 2
+        assert local("hf://datasets/owner/name@v1").name == COMMIT
+        assert [one for one in hub.asked if one.startswith("GET /datasets/")] == fetched
+        with pytest.raises(RepositoryNotFoundError):
+            local("hf://datasets/owner/none")
+        assert cli.main(["evaluate", *options, "hf://datasets/owner/none"]) == 2
+    assert "tureen-train evaluate: " in capsys.readouterr().err
+
+
+def test_a_clone_of_a_release_is_read_where_it_keeps_its_files(tmp_path: Path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/general_data.json").touch()
+    found = find(tmp_path, "halueval", "general", "general_data")
+    assert found == tmp_path / "data/general_data.json"

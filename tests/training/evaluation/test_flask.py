@@ -12,7 +12,7 @@ import pytest
 from stand_in_judge import Choice, StandInJudge, Status
 
 from tureen_training import evaluate
-from tureen_training.data.flask import Instance
+from tureen_training.data.flask import Instance, read_instances
 from tureen_training.evaluation.flask import Rated, aggregate, by_difficulty
 from tureen_training.evaluation.flask_rubrics import (
     ABILITIES,
@@ -127,6 +127,30 @@ def test_what_is_no_score(text: str, failure: Failure):
     with pytest.raises(JudgeError) as caught:
         read_scores(text, ["Factuality"])
     assert caught.value.failure == failure
+
+
+def test_the_release_calls_the_same_fields_otherwise(tmp_path: Path):
+    record = {
+        "question_id": 7,
+        "text": "Name a bird.",
+        "task": "t",
+        "answer": "A gull.",
+        "domain_review": "Humanities",
+        "domain_labeled": ["Humanities"],
+        "metrics": ["Logical Robustness", "Readability"],
+        "difficulty_review": "Major level knowledge",
+        "difficulty_labeled": "major level knowledge",
+    }
+    path = feedback_files.write(tmp_path / "flask_evaluation.jsonl", [record])
+    (found,) = read_instances(path)
+    assert found == Instance(
+        idx=7,
+        instruction="Name a bird.",
+        answer="A gull.",
+        skills=("Logical Robustness", "Readability"),
+        domains=("Humanities",),
+        difficulty="major level knowledge",
+    )
 
 
 def test_rubrics_are_brought_by_the_user(tmp_path: Path):

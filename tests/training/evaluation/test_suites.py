@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from pathlib import Path
 
+import feedback_files
 import numpy as np
 import pytest
 
@@ -73,6 +75,25 @@ def test_halueval_chooses_on_one_part_and_reports_on_the_others(inventions: Path
     )
     with pytest.raises(ValueError, match="on which the threshold of the suite halueval is chosen"):
         halueval.parts(inventions, Split.VALIDATION, Counter())
+
+
+def test_halueval_as_it_is_released(inventions: Path, tmp_path: Path):
+    """A clone: data/general_data.json and data/qa_data.json hold one object a line and neither ids nor offsets."""
+    (tmp_path / "data").mkdir()
+    ours = {"general": "general_data", "qa_candidates": "qa_data"}
+    for name, released in ours.items():
+        records = [
+            json.loads(line) for line in (inventions / f"{name}.jsonl").read_text().splitlines()
+        ]
+        for record in records:
+            for key in ("record_id", "question_id", "span_offsets", "method"):
+                record.pop(key, None)
+        feedback_files.write(tmp_path / "data" / f"{released}.json", records)
+    found = evaluate.main(evaluate.Config(suite="halueval", data=str(tmp_path), model="length"))
+    assert found["qa_accuracy"].n == 8
+    # "Anna Berg" is shorter than "Bob built it."
+    assert found["qa_accuracy"].value == 0.0
+    assert found["general_balanced_accuracy"].prompts < 60
 
 
 def test_the_best_threshold_by_hand():

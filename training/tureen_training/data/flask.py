@@ -6,7 +6,7 @@ The release has no ratings of them, so there is nothing to learn; a judge or a r
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,18 +50,23 @@ class Instance:
 
 
 def read_instances(path: Path) -> Iterator[Instance]:
-    """Yields the instructions of `evaluation` (or `hard`) one by one; raises `BadData`."""
+    """Yields the instructions of `evaluation` (or `hard`) one by one, also of the release; raises `BadData`."""
     seen = Seen("idx")
     for fields in records(path):
-        idx = fields.get("idx", int)
+        release = RELEASE if "question_id" in fields.record else {}
+
+        def name(own: str, release: Mapping[str, str] = release) -> str:
+            return release.get(own, own)
+
+        idx = fields.get(name("idx"), int)
         seen.add(str(idx), fields)
         yield Instance(
             idx=idx,
-            instruction=fields.text("instruction"),
+            instruction=fields.text(name("instruction")),
             answer=fields.optional("answer", str) or "",
-            skills=fields.texts("skill"),
-            domains=tuple(d for d in map(str, fields.get("domain", list)) if d != MISSING),
-            difficulty=fields.optional("difficulty", str),
+            skills=fields.texts(name("skill")),
+            domains=tuple(d for d in map(str, fields.get(name("domain"), list)) if d != MISSING),
+            difficulty=fields.optional(name("difficulty"), str),
         )
 
 
@@ -79,3 +84,11 @@ def read_systems(path: Path, skipped: Counter[str]) -> Iterator[tuple[int, dict[
 
 MISSING = "-1"
 """Marks a domain that nobody named."""
+RELEASE = {
+    "idx": "question_id",
+    "instruction": "text",
+    "skill": "metrics",
+    "domain": "domain_labeled",
+    "difficulty": "difficulty_labeled",
+}
+"""Field of our copies -> what `evaluation_set/flask_evaluation.jsonl` of the repository calls it."""

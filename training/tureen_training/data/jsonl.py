@@ -1,8 +1,9 @@
 """Streaming JSON: what every reader of feedback stands on.
 
-A file is JSON Lines (`.jsonl`, one object a line) or one JSON array (`.json`, its elements are the records),
-either may be gzipped (`.gz`). One record is in memory at a time. Whatever is wrong is a `BadData` that begins
-with file:line, where the line is that of the record, or of the place in it where the JSON breaks.
+A file is JSON Lines (one object a line) or one JSON array, whose elements are the records; a `.json` file may be
+either, whichever it begins as. Either may be gzipped (`.gz`). One record is in memory at a time. Whatever is wrong is
+a `BadData` that begins with file:line, where the line is that of the record, or of the place in it where the JSON
+breaks.
 """
 
 from __future__ import annotations
@@ -172,13 +173,13 @@ class Seen:
 
 
 def records(path: Path) -> Iterator[Fields]:
-    """The records of a JSON Lines file, or of a `.json` file that holds one array, one by one.
+    """The records of a JSON Lines file, or of a `.json` file that holds one array or one object a line, one by one.
 
     Raises:
         BadData: anything but valid Unicode, valid JSON and objects; a file that breaks off; an empty one.
         OSError: the file cannot be read.
     """
-    array = path.name.removesuffix(".gz").endswith(".json")
+    array = path.name.removesuffix(".gz").endswith(".json") and not _begins_with_object(path)
     index = -1
     for index, (line, text) in enumerate(_elements(path) if array else _lines(path)):
         yield Fields(_parsed(path, line, text), path, line, index)
@@ -242,6 +243,12 @@ def _raw(path: Path, size: int = -1) -> Iterator[tuple[int, bytes]]:
             line += piece.endswith(b"\n")
 
 
+def _begins_with_object(path: Path) -> bool:
+    """Whether a file is JSON Lines, whatever it is called."""
+    _, first = next(_raw(path, _CHUNK_BYTES), (1, b""))
+    return first.startswith(b"{")
+
+
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
     for line, raw in _raw(path):
         try:
@@ -280,9 +287,9 @@ def _elements(path: Path) -> Iterator[tuple[int, str]]:
             what = (
                 "text after the end of the array"
                 if closed
-                else "expected an array, which begins with ["
+                else "expected an array, which begins with [, or one object a line from the first line on"
             )
-            raise BadData(path, line, f"{what}; a file with one record a line ends in .jsonl")
+            raise BadData(path, line, what)
         for mark in _STRUCTURE.finditer(text):
             sign = mark.group()
             if mark.start() < skip:

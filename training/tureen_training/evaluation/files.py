@@ -36,16 +36,19 @@ def local(data: str) -> Path:
 def find(directory: Path, folder: str, *stems: str) -> Path:
     """The first file called one of `stems`, of any suffix `rows` reads, in the `folder` of a directory or in itself.
 
+    Many a release keeps its files in a folder `data` below that, which is looked into as well.
+
     Raises:
         FileNotFoundError: none is there.
     """
     inside = directory / folder
     place = inside if inside.is_dir() else directory
     for stem in stems:
-        for suffix in (*SUFFIXES, *TABLES):
-            path = place / f"{stem}{suffix}"
-            if path.is_file():
-                return path
+        for below in (stem, f"data/{stem}"):
+            for suffix in (*SUFFIXES, *TABLES):
+                path = place / f"{below}{suffix}"
+                if path.is_file():
+                    return path
     raise FileNotFoundError(
         f"{place} holds no file {' or '.join(stems)} with any of {', '.join((*SUFFIXES, *TABLES))}; "
         "give the directory that has it"
@@ -54,8 +57,7 @@ def find(directory: Path, folder: str, *stems: str) -> Path:
 
 def stems(split: str) -> tuple[str, ...]:
     """What a split of one file is called: by itself, or as the hub names its Parquet."""
-    shard = f"{split}-00000-of-00001"
-    return split, shard, f"data/{shard}"
+    return split, f"{split}-00000-of-00001"
 
 
 def rows(path: Path) -> Iterator[Fields]:

@@ -55,6 +55,9 @@ from tureen_training.metrics import Figure
 from tureen_training.policies import prompt_ids
 
 FOLDER = "flask"
+EVALUATION = ("evaluation", "evaluation_set/flask_evaluation")
+HARD = ("hard", "evaluation_set/flask_hard_evaluation")
+"""In our copies, and in the release."""
 MIDDLE = 3.0
 HEADS: Final[Mapping[str, str]] = {
     "Factuality": "factuality",
@@ -123,9 +126,9 @@ def _heads_there(job: Job) -> bool:
 
 def _read(job: Job) -> tuple[Responses, frozenset[int]]:
     """Instructions with responses, and which of them are hard."""
-    instances = {one.idx: one for one in read_instances(job.file(FOLDER, "evaluation"))}
+    instances = {one.idx: one for one in read_instances(job.file(FOLDER, *EVALUATION))}
     try:
-        texts = {one.instruction for one in read_instances(job.file(FOLDER, "hard"))}
+        texts = {one.instruction for one in read_instances(job.file(FOLDER, *HARD))}
     except FileNotFoundError:
         texts = set()
     hard = frozenset(i.idx for i in instances.values() if i.instruction in texts)
