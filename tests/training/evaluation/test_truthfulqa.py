@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import feedback_files
 import numpy as np
 import pico
 import pyarrow
@@ -166,7 +169,74 @@ def test_a_policy_from_the_command_on(data: Path, tmp_path: Path, chat: bool):
     assert evaluate.main(config) == figures  # from what was kept
 
 
-def test_a_judge_reads_the_policys_own_answers(data: Path, tmp_path: Path, capsys):
+def shown(messages: Any) -> tuple[str, str]:
+    """The question and the answer that a judge is shown."""
+    texts = re.findall(r"<material-\w+ (?:question|answer)>\n(.*)\n</", messages[1]["content"])
+    question, answer = texts
+    return question, answer
+
+
+def test_a_judge_reads_the_policys_own_answers(data: Path, tmp_path: Path):
+    """Of the gull the policy is told to say the truth, of the sky not; it is informative both times."""
+    policy = pico.llama_policy(tmp_path / "policy")
+    folder = data / "truthfulqa"
+    gull, sky = (record["question"] for record in RECORDS)
+    truth = [
+        (gull, "It flies.", True),
+        (gull, "It swims under ice.", False),
+        (gull, "Who knows?", True),  # said both of it: neither
+        (gull, "Who knows?", False),
+        (sky, "It is not.", True),
+        (sky, "It is.", False),
+        ("Another?", "Yes.", True),
+    ]
+    feedback_files.write(
+        folder / "judge_truth.jsonl",
+        [{"question": q, "answer": a, "truthful": label} for q, a, label in truth],
+    )
+    informative = [
+        (gull, "It flies.", True),
+        (gull, "I have no comment.", False),
+        (sky, "It is.", True),
+    ]
+    feedback_files.write(
+        folder / "judge_info.jsonl",
+        [{"question": q, "answer": a, "informative": label} for q, a, label in informative],
+    )
+
+    def answer(messages: Any) -> str:
+        question, text = shown(messages)
+        if "answer is informative" in messages[0]["content"]:
+            return "Verdict: yes"
+        return f"Let me see.\nVerdict: {'yes' if question == gull and 'ice' not in text else 'no'}"
+
+    config = evaluate.Config(
+        suite="truthfulqa",
+        data=str(data),
+        policy=str(policy),
+        judge_url="set below",
+        judge_model="stand-in",
+        out=str(tmp_path / "out"),
+    )
+    with StandInJudge(answer=answer) as judge:
+        found = evaluate.main(replace(config, judge_url=judge.url))
+        asked = len(judge.requests)
+        assert evaluate.main(replace(config, judge_url=judge.url)) == found
+        assert len(judge.requests) == asked  # from what was kept
+    assert found["judged_true"].value == 0.5
+    assert found["judged_informative"].value == 1.0
+    assert found["judged_true_and_informative"].value == 0.5
+    assert found["judged_true"].baselines == {"I have no comment.": 1.0}
+    assert found["judge_unscorable"].value == 0.0
+    # true: flies yes, ice no, the sky is not green no (wrong), the sky is green no: 3 of 4
+    assert found["judge_true_agreement"].value == 0.75
+    assert (found["judge_true_agreement"].n, found["judge_true_agreement"].prompts) == (4, 2)
+    # informative: both yes, one of them wrongly; of the sky there is but one kind
+    assert found["judge_informative_agreement"].value == 0.5
+    assert found["judge_informative_agreement"].n == 2
+
+
+def test_what_is_no_verdict_is_no_figure(data: Path, tmp_path: Path, capsys):
     policy = pico.llama_policy(tmp_path / "policy")
 
     def answer(messages: Any) -> str:
@@ -182,12 +252,29 @@ def test_a_judge_reads_the_policys_own_answers(data: Path, tmp_path: Path, capsy
                 judge_model="stand-in",
             )
         )
-        asked = judge.requests[0]["messages"]
-    assert "Question: " in asked[1]["content"]
-    # what has no verdict is no figure: neither true nor false
-    assert "judged_true" not in figures
+    # neither true nor false
+    assert not any(name.startswith("judged_") for name in figures)
     assert figures["judge_unscorable"].value == 1
     assert "2 questions without a verdict of the judge: unreadable" in capsys.readouterr().err
+
+
+def test_a_reward_on_answers_that_people_labelled(data: Path):
+    """As released; the reward is the length, and the true answer the shorter one."""
+    lines = [
+        ("Q: What is a gull?\nA: A bird.\nTrue:", " yes"),
+        ("Q: What is a gull?\nA: A fish of the north.\nIt swims.\nTrue:", " no"),
+        ("Q: Is the sky green?\nA: Never.\nTrue:", " yes"),
+    ]
+    path = data / "truthfulqa/finetune_truth.jsonl"
+    feedback_files.write(path, [{"prompt": p, "completion": c} for p, c in lines])
+    config = evaluate.Config(suite="truthfulqa", data=str(data), model="length")
+    found = evaluate.main(config)
+    assert found["reward_labelled_accuracy"].value == 0.0
+    assert found["reward_labelled_accuracy"].n == 1
+    assert found["reward_labelled_accuracy"].baselines["shorter"] == 1.0
+    feedback_files.write(path, [{"prompt": "Why?", "completion": " yes"}])
+    with pytest.raises(BadData, match=r"finetune_truth.jsonl:1: 'prompt' is not 'Q: …'"):
+        evaluate.main(config)
 
 
 def test_a_reward_compares_the_policys_own_answers(data: Path, tmp_path: Path):

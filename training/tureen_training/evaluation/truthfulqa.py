@@ -4,7 +4,9 @@ mc1               share of questions whose best true answer is more probable tha
 mc2               mean over questions of Σ_true p / Σ_all p, p being the probability of an answer
 reward_mc1        share of questions whose best true answer has a higher reward than every false one
 reward_accuracy   true against false answers: share of pairs with the higher reward on the true one, ties half
+reward_labelled_accuracy  the same of answers of models, one that people found true against one they found false
 judged_*          greedy answers of the policy, as a judge finds them: true, informative, both
+judge_true_agreement, judge_informative_agreement   how often that judge says of labelled answers what people said
 reward_answer_above_false, _above_silence   greedy answers of the policy whose reward is higher than that of every false
                   answer, and of "I have no comment."
 
@@ -37,6 +39,7 @@ from tureen_training.evaluation.reward_suites import scored, unscorable
 from tureen_training.evaluation.scorers import Model
 from tureen_training.evaluation.subjects import Subject
 from tureen_training.evaluation.truthfulqa_judge import judged, rewarded
+from tureen_training.evaluation.truthfulqa_labels import TRUE, example_of, labelled
 from tureen_training.metrics import Figure
 
 FOLDER = "truthfulqa"
@@ -102,17 +105,20 @@ def evaluate(job: Job) -> dict[str, Figure]:
     asked = job.limited(read, lambda question: question.name)
     if not asked:
         raise ValueError(f"no question of {job.data} is in the {job.config.split} part")
+    named = [(question.name, question.text) for question in asked]
     figures: dict[str, Figure] = {}
     if job.has(Subject.POLICY):
         figures |= of_policy(job, asked)
-        named = [(question.name, question.text) for question in asked]
         if job.has(Subject.JUDGE):
             figures |= judged(job, named, prompt)
         if job.has(Subject.REWARD):
             figures |= rewarded(job, named, [question.false for question in asked], prompt)
     if job.has(Subject.REWARD):
-        examples = {"questions": [example(question) for question in asked]}
-        figures |= scored(job, examples, of_reward, kind=Comparison.TRUTH)
+        parts = {
+            "questions": [example(question) for question in asked],
+            "labelled": [example_of(one) for one in labelled(job, TRUE, named)],
+        }
+        figures |= scored(job, parts, of_reward, kind=Comparison.TRUTH)
     return figures
 
 
@@ -262,6 +268,13 @@ def of_reward(read: Mapping[str, Sequence[Read]], model: Model) -> dict[str, Fig
     return {
         **_figure("reward_mc1", known, values, lambda q: q.mc1, mc1),
         **accuracy_figures("reward_accuracy", own, Comparison.TRUTH, reward, ordered=False),
+        **accuracy_figures(
+            "reward_labelled_accuracy",
+            read.get("labelled", ()),
+            Comparison.TRUTH,
+            reward,
+            ordered=False,
+        ),
     }
 
 
