@@ -17,6 +17,7 @@ from tureen.commands.output import print_json
 from tureen.commands.reference_checks import (
     check_dtype,
     check_files,
+    check_int8,
     check_pad_is_eos,
     check_padding,
     check_tokens,
@@ -55,7 +56,8 @@ async def _examine(name: str, model: ServedModel) -> list[Check]:
         same_as_transformers(name, model),
     ]
     within = await examine(model)  # closes the backend at its end
-    return [*before, *within, check_dtype(name, model), await same_in_both_backends(name)]
+    onnx = await same_in_both_backends(name)
+    return [*before, *within, check_dtype(name, model), onnx, check_int8(name)]
 
 
 def _parser() -> Parser:

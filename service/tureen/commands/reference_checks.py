@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
@@ -17,17 +17,24 @@ from tureen.commands.checks import (
 )
 from tureen.commands.plain_evidence import plain_types
 from tureen.contracts import Granularity, Sample
+from tureen.engine.int8_export import MAX_FLIP_RATE, MAX_REWARD_ERROR
 from tureen.engine.loading import STUB, BackendName, DtypeName, load_model
-from tureen.engine.parity import describe, reward_parity, rewards
+from tureen.engine.parity import RewardParity, describe, reward_parity, rewards
 from tureen.engine.selfcheck import INVARIANCE, REFERENCE
 from tureen.engine.served import ServedModel
 from tureen.model.base import resolve_base
-from tureen.model.directory import ModelDirectory, find_model, open_model
+from tureen.model.directory import ModelDirectory, current_export, find_model, open_model
 from tureen.text.batch import Batch, collate
 from tureen.text.encoding import Window
 
 _EXTRA_PADDING = 7  # tokens
 _ROLES = ("bos", "eos", "pad", "cls", "sep")
+
+
+class _Run(NamedTuple):
+    backend: BackendName
+    device: str
+    dtype: DtypeName
 
 
 def check_padding(model: ServedModel) -> Check:
@@ -158,22 +165,38 @@ def check_dtype(name: str, model: ServedModel) -> Check:
     title, info = "dtype", model.backend.info
     if info.dtype == "float32" or name == STUB:
         return Check(title, "ok", info.dtype)
-    samples, found = fitting(model), []
-    for backend, device, dtype in (
-        (info.name, info.device, info.dtype),
-        ("torch", "cpu", "float32"),
-    ):
-        loaded = load_model(
-            name,
-            backend=cast(BackendName, backend),
-            device=device,
-            dtype=cast(DtypeName, dtype),
-        )
-        found.append(rewards(loaded, samples))
-        loaded.backend.close()
-    parity, allowed = reward_parity(*found), REFERENCE[info.dtype]
+    served = _Run(cast(BackendName, info.name), info.device, cast(DtypeName, info.dtype))
+    parity, allowed = _against_float32(name, served, fitting(model)), REFERENCE[info.dtype]
     told = f"against float32: {describe(parity)}; {allowed:g} is allowed"
     return Check(title, "ok" if parity.max_error <= allowed else "FAIL", told)
+
+
+def check_int8(name: str) -> Check:
+    """How many pairs change their order in the int8 export, on the model's reference samples and ours."""
+    title = "int8 flip rate"
+    if name == STUB:
+        return Check(title, "note", "the stub has no weights")
+    opened = open_model(find_model(name))
+    if current_export(opened, "int8") is None:
+        return Check(title, "note", f"no int8 of these weights: tureen export {name} --dtype int8")
+    missing = [package for package in ("torch", "onnxruntime") if find_spec(package) is None]
+    if missing:
+        return Check(title, "note", f"not compared: {', '.join(missing)} is not installed")
+    reference = [one.sample for one in opened.manifest.reference]
+    samples = [*reference, *fitting(load_model(name, backend="torch", device="cpu"))]
+    parity = _against_float32(name, _Run("onnx", "cpu", "int8"), samples)
+    close = parity.flip_rate <= MAX_FLIP_RATE and parity.max_error <= MAX_REWARD_ERROR
+    told = f"{describe(parity)}; {MAX_FLIP_RATE:.0%} and {MAX_REWARD_ERROR:g} are allowed"
+    return Check(title, "ok" if close else "FAIL", told)
+
+
+def _against_float32(name: str, served: _Run, samples: Sequence[Sample]) -> RewardParity:
+    found, exact = [], _Run("torch", "cpu", "float32")
+    for backend, device, dtype in (served, exact):
+        loaded = load_model(name, backend=backend, device=device, dtype=dtype)
+        found.append(rewards(loaded, samples))
+        loaded.backend.close()
+    return reward_parity(*found)
 
 
 def _raised(title: str, error: Exception) -> Check:
