@@ -31,7 +31,7 @@ from rich.table import Table
 from tureen.contracts import Sample, Score
 from tureen.model.files import write_atomically
 from tureen_training import plots, ppo
-from tureen_training.demo.loop_evaluation import MAX_NEW_TOKENS, judged, ppo_records, respond
+from tureen_training.demo.loop_evaluation import MAX_NEW_TOKENS, judged, records_of, respond
 from tureen_training.demo.service import serving
 from tureen_training.metrics import bootstrap
 from tureen_training.oracle import RemoteOracle, Reward
@@ -163,12 +163,9 @@ def curve(
         with oracle:
             ppo.train(settings, oracle)
     items = read_items(source / "world/gold/validation.jsonl")[: config.prompts]
-    steps = [record["step"] for record in ppo_records(directory) if record["event"] == "step"]
-    kept = [
-        directory.with_name(directory.name + ".run") / f"snapshots/{step:06d}"
-        for step in steps
-        if step % config.look_steps == 0
-    ]
+    run = directory.with_name(directory.name + ".run")
+    steps = [record["step"] for record in records_of(run) if record["event"] == "step"]
+    kept = [run / f"snapshots/{step:06d}" for step in steps if step % config.look_steps == 0]
     return [
         float(judged(items, respond(load_policy(path), items, 1.0, seed))["score"].mean())
         for path in (source / "sft", *kept)

@@ -40,7 +40,7 @@ from tureen_training.data.items import run
 from tureen_training.data.records import Split
 from tureen_training.data.sets import Source, encode_all
 from tureen_training.demo import loop_report
-from tureen_training.demo.loop_evaluation import MAX_NEW_TOKENS, evaluated, ppo_records, respond
+from tureen_training.demo.loop_evaluation import MAX_NEW_TOKENS, evaluated, records_of, respond
 from tureen_training.demo.service import serving
 from tureen_training.evaluate import as_record
 from tureen_training.evaluation.qa_feedback import fit_scales, measure
@@ -153,7 +153,7 @@ def main(config: Config) -> dict[str, Any]:
         "config": dataclasses.asdict(config),
     }
     write_atomically(out / "report.json", json.dumps(report, indent=1, allow_nan=False) + "\n")
-    loop_report.write_html(report, ppo_records(out), out)
+    loop_report.write_html(report, records_of(out / "ppo.run"), out)
     loop_report.show(report, out)
     return report
 

@@ -52,7 +52,7 @@ def evaluated(out: Path, address: str, *, curve_prompts: int, seed: int) -> dict
         }
         for i, item in enumerate(test[:12])
     ]
-    records = ppo_records(out)
+    records = records_of(out / "ppo.run")
     steps = [record for record in records if record["event"] == "step"]
     taxed = [record for record in records if record["event"] == "tax"]
     last = steps[-5:]
@@ -182,6 +182,7 @@ def shown(text: str, scored: Reward, item: Item) -> dict[str, Any]:
     }
 
 
-def ppo_records(out: Path) -> list[dict[str, Any]]:
-    lines = (out / "ppo.run/metrics.jsonl").read_text(encoding="utf-8").splitlines()
+def records_of(run: Path) -> list[dict[str, Any]]:
+    """What a stage logged. run: the directory beside what it made, `.run` at its end."""
+    lines = (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     return [json.loads(line) for line in lines]
