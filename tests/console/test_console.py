@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shutil
 import subprocess
@@ -79,6 +80,24 @@ def test_the_example_gets_the_numbers_of_the_api(open_page: Open):
     expect(page.locator("#summary")).to_contain_text(f"Response {'AB'[best]} is best")
     columns = page.locator("#comparison thead th").all_text_contents()
     assert columns == [f"Response {'AB'[index]}" for index in (best, 1 - best)]
+
+
+def test_whiskers_reach_one_standard_deviation_to_either_side(open_page: Open):
+    """On one axis for all responses, from 3 % to 97 % of the width."""
+    page = open_page()
+    score(page)
+    scores = asked(page)["results"][0]["scores"]
+    heads = [head for one in scores for head in one["heads"].values()]
+    limit = max(1, *(math.ceil(abs(head["calibrated"]) + head["std"]) for head in heads))
+    bars = page.locator("svg .whisker").all()[::3]  # each with its two ends behind it
+    assert len(bars) == len(heads) == 8
+    for bar, head in zip(bars, heads, strict=True):
+        for end, sign in (("x1", -1), ("x2", 1)):
+            value = head["calibrated"] + sign * head["std"]
+            expected = 3 + 94 * (value + limit) / (2 * limit)
+            assert float((bar.get_attribute(end) or "").rstrip("%")) == pytest.approx(
+                expected, abs=0.006
+            )
 
 
 def test_coloured_pieces_tile_the_text_and_add_up_to_the_reward(open_page: Open):
