@@ -6,9 +6,17 @@ Gold, which nothing optimises, says afterwards which runs went wrong: collapsed 
 gold had gained, healthy one under a KL penalty or a constant reward that lost at most a quarter; any other counts as
 neither.
 
-Limits are fitted on some seeds, where no healthy run may set off an alarm, and judged on others. Written before those
-were run: at least 90 % of the collapsed runs alarm not later than the peak of gold and a tenth of the run, at most 10 %
-of the healthy ones alarm at all.
+Limits are fitted on some seeds and judged on others. The rule, settled on the fitting seeds 100 to 119 before the
+others were run: the limit of a figure is what `QUIET` of the healthy runs never pass; of all figures the watch gets the
+one whose limit most of the collapsed runs pass in time: not later than the peak of gold and a tenth of the run.
+Left out one by one, those seeds gave 0.99 in time and 0.03 false alarms. Of the figures that see half of the collapsed
+runs any one gave 1.00 and 0.07, two together 0.99 and 0.03, so a vote earns nothing; two looks in a row instead of one
+0.98 and 0.03; a limit past the most extreme healthy run 0.96 and 0.01, and it gets laxer with every seed. Disagreement
+of the members alone: 0.28 and 0.03.
+
+Written before the judging seeds were run: at least 90 % of the collapsed runs alarm in time, at most 10 % of the
+healthy ones alarm at all. What the alarm cannot tell from them is shown beside it: runs that climb gold itself without
+a penalty.
 """
 
 from __future__ import annotations
@@ -24,11 +32,10 @@ from typing import Any, Final, Literal
 import numpy as np
 import torch
 from rich.console import Console
-from rich.table import Table
 from torch import Tensor
 
 from tureen.model.files import write_atomically
-from tureen_training import plots
+from tureen_training.demo.alarms_report import draw, show
 from tureen_training.demo.toy import World
 from tureen_training.demo.toy_policy import Look, Reward, optimise
 from tureen_training.demo.toy_rewards import Making, reward_models, scorer
@@ -38,14 +45,13 @@ from tureen_training.watch import START_STEPS, THRESHOLDS, Threshold, Watch
 
 EVERY: Final = 5
 """Steps from one look of the watch to the next."""
-TIMES: Final = 2
-"""Looks in a row that pass a fitted limit."""
-NO_GAIN: Final = 0.3
-"""Of gold; its mean over a batch has a standard error of about 0.08."""
-MARGIN: Final = 0.1
-"""How far from the most extreme healthy run toward the usual collapsed one a limit is put."""
-LEAST_DETECTED: Final = 0.9
-MOST_FALSE: Final = 0.1
+NO_GAIN: Final = 0.5
+"""Of gold; where nothing was to be had, the highest of sixty looks was up to 0.44 above the first."""
+QUIET: Final = 0.97
+"""Share of the healthy runs that no fitted limit may accuse."""
+IN_TIME: Final = 0.1
+"""Of the run, after the peak of gold."""
+GOLD: Final = "gold itself, β 0"
 FURTHER: Final = (
     Threshold(figure="diversity/self_bleu", above=0.0),
     Threshold(figure="diversity_within_prompt/ead_2", below=0.0, of_start=True),
@@ -68,9 +74,9 @@ class Config:
     """
 
     out: str = "runs/alarms"
-    seeds: int = 5
-    first_seed: int = 0
-    fit_seeds: int = 5
+    seeds: int = 10
+    first_seed: int = 40
+    fit_seeds: int = 20
     first_fit_seed: int = 100
     models: Making = field(default_factory=Making)
     steps: int = 300
@@ -117,6 +123,11 @@ class Run:
         gained = self.gold.max() - self.gold[0]
         return float((self.gold.max() - self.gold[-1]) / gained) if gained > NO_GAIN else 0.0
 
+    def gained_by(self, step: int) -> float:
+        """Share of what gold gains up to its peak that it has gained at this step."""
+        now = self.gold[[look.step for look in self.looks].index(step)]
+        return float((now - self.gold[0]) / (self.gold.max() - self.gold[0]))
+
     @property
     def kind(self) -> Kind:
         if self.lost >= 0.5:
@@ -141,7 +152,10 @@ def main(config: Config) -> dict[str, Any]:
         runs = [run for seed in progress(seeds, "seeds") for run in runs_of(config, seed)]
     fit = [run for run in runs if run.seed in fitted_on]
     judged = [run for run in runs if run.seed not in fitted_on]
-    limits = [limit for candidate in candidates() if (limit := fitted(candidate, fit))]
+    late = round(IN_TIME * config.steps)
+    limits = [limit for one in candidates() if (limit := fitted(one, fit))]
+    limits.sort(key=lambda limit: seen_in_time(limit, fit, late), reverse=True)
+    chosen = limits[:1]
     start = [one for one in THRESHOLDS if not one.figure.startswith("oracle/")]
     report = {
         "config": dataclasses.asdict(config),
@@ -149,12 +163,13 @@ def main(config: Config) -> dict[str, Any]:
             kind: sum(run.kind == kind for run in judged)
             for kind in ("collapsed", "healthy", "between")
         },
-        "fitted": verdict(judged, limits, config.steps),
-        "shipped": verdict(judged, start, config.steps),
+        "fitted": verdict(judged, chosen, late),
+        "shipped": verdict(judged, start, late),
         "figures": [
             dataclasses.asdict(limit)
-            | verdict(judged, [limit], config.steps)
-            | {"auroc": separation(judged, limit)}
+            | {"seen_in_time_when_fitted": seen_in_time(limit, fit, late)}
+            | verdict(judged, [limit], late)
+            | {"auroc": separation(judged, limit, late)}
             for limit in limits
         ],
         "curves": [
@@ -163,7 +178,7 @@ def main(config: Config) -> dict[str, Any]:
                 "name": run.name,
                 "kind": run.kind,
                 "peak": run.peak,
-                "alarm": run.first_alarm(limits),
+                "alarm": run.first_alarm(chosen),
                 "steps": [look.step for look in run.looks],
                 "gold": [round(look.gold, 4) for look in run.looks],
                 "proxy": [round(look.proxy, 4) for look in run.looks],
@@ -209,6 +224,12 @@ def runs_of(config: Config, seed: int) -> Iterator[Run]:
     )
     yield Run(seed, "constant reward", True, tuple(looks))
 
+    def gold(sequences: Tensor) -> tuple[Tensor, Tensor]:
+        return world.gold(sequences), scored(sequences).std(0, unbiased=False)
+
+    looks = optimise(world, gold, kl_coefficient=0.0, steps=config.steps, every=EVERY, seed=seed)
+    yield Run(seed, GOLD, False, tuple(looks))
+
 
 def reward_of(scored: Callable[[Tensor], Tensor], optimised: str) -> Reward:
     def reward(sequences: Tensor) -> tuple[Tensor, Tensor]:
@@ -229,13 +250,18 @@ def candidates() -> Iterator[Threshold]:
         for side in ("above", "below"):
             if getattr(one, side) is not None:
                 limits: dict[str, Any] = {"above": None, "below": None, side: 0.0}
-                yield dataclasses.replace(one, **limits, times=TIMES, action="warn")
+                yield dataclasses.replace(one, **limits, times=1, action="warn")
 
 
-def level(run: Run, threshold: Threshold) -> float | None:
-    """The most extreme limit that the run passes `times` looks in a row; None where it has too few looks at it."""
+def level(run: Run, threshold: Threshold, until: int | None = None) -> float | None:
+    """The most extreme limit that the run passes `times` looks in a row; None where it has too few looks at it.
+
+    until: the last step that is looked at.
+    """
     watch, values = Watch(()), []
     for look in run.looks:
+        if until is not None and look.step > until:
+            break
         figures = look.figures | watch.against_kl(look.figures)
         watch.look(look.figures)
         if threshold.figure in figures:
@@ -252,40 +278,39 @@ def level(run: Run, threshold: Threshold) -> float | None:
 
 
 def fitted(candidate: Threshold, runs: Sequence[Run]) -> Threshold | None:
-    """The limit that no healthy run passes, by `MARGIN`.
-
-    None where fewer than `LEAST_DETECTED` of the collapsed runs pass it: the figure does not tell them apart.
-    """
-    sign = 1.0 if candidate.above is not None else -1.0
-    levels = [(run.kind, found) for run in runs if (found := level(run, candidate)) is not None]
-    healthy = [sign * found for kind, found in levels if kind == "healthy"]
-    collapsed = [sign * found for kind, found in levels if kind == "collapsed"]
-    if not healthy or not collapsed:
+    """The limit that `QUIET` of the healthy runs never pass; None where no healthy run has the figure."""
+    side, sign = ("above", 1.0) if candidate.above is not None else ("below", -1.0)
+    known = [level(run, candidate) for run in runs if run.kind == "healthy"]
+    healthy = [sign * found for found in known if found is not None]
+    if not healthy:
         return None
-    bound = max(healthy) + MARGIN * (median(collapsed) - max(healthy))
-    if np.mean([found > max(healthy) and found > bound for found in collapsed]) < LEAST_DETECTED:
-        return None
-    limit = sign * bound
-    side = "above" if candidate.above is not None else "below"
-    return dataclasses.replace(candidate, **{side: round(limit, 4)})
+    limit = sign * float(np.quantile(healthy, QUIET, method="higher"))
+    return dataclasses.replace(candidate, **{side: limit})
 
 
-def verdict(runs: Sequence[Run], thresholds: Sequence[Threshold], steps: int) -> dict[str, Any]:
+def seen_in_time(limit: Threshold, runs: Sequence[Run], late: int) -> float:
+    """Share of the collapsed runs that pass the limit not later than `late` steps after the peak; 0 of none."""
+    alarms = [(run.first_alarm([limit]), run.peak) for run in runs if run.kind == "collapsed"]
+    return float(np.mean([at is not None and at <= peak + late for at, peak in alarms] or [0.0]))
+
+
+def verdict(runs: Sequence[Run], thresholds: Sequence[Threshold], late: int) -> dict[str, Any]:
     """What the watch with these thresholds does.
 
     Returns:
-        in_time: share of collapsed runs with an alarm not later than the peak of gold and a tenth of the run;
-        detected: with one at all; false: share of healthy runs with one; all with intervals over seeds. after_peak:
-        median steps from the peak to the alarm, negative is before it.
+        in_time: share of collapsed runs with an alarm not later than `late` steps after the peak of gold; detected:
+        with one at all; false: share of healthy runs with one; gold: of the runs that climb gold itself; all with
+        intervals over seeds. after_peak: median steps from the peak to the alarm, negative is before it. gold_by_then:
+        median share of what gold gains up to its peak that it had gained when the alarm came.
     """
     alarms = {(run.seed, run.name): run.first_alarm(thresholds) for run in runs}
 
-    def rate(kind: Kind, counts: Callable[[Run, int | None], bool]) -> dict[str, float] | None:
+    def rate(
+        counted: Callable[[Run], bool], hit: Callable[[Run, int | None], bool]
+    ) -> dict[str, float] | None:
         by_seed: dict[int, list[float]] = {}
-        for run in runs:
-            if run.kind == kind:
-                hit = counts(run, alarms[run.seed, run.name])
-                by_seed.setdefault(run.seed, []).append(float(hit))
+        for run in filter(counted, runs):
+            by_seed.setdefault(run.seed, []).append(float(hit(run, alarms[run.seed, run.name])))
         if not by_seed:
             return None
         found = bootstrap(
@@ -295,69 +320,29 @@ def verdict(runs: Sequence[Run], thresholds: Sequence[Threshold], steps: int) ->
         )
         return {"value": found.value, "low": found.low, "high": found.high, "runs": found.n}
 
-    late = steps / 10
-    after = [
-        alarm - run.peak
-        for run in runs
-        if run.kind == "collapsed" and (alarm := alarms[run.seed, run.name]) is not None
-    ]
+    def collapsed(run: Run) -> bool:
+        return run.kind == "collapsed"
+
+    told = [(run, alarms[run.seed, run.name]) for run in runs if collapsed(run)]
+    seen = [(run, at) for run, at in told if at is not None]
     return {
-        "in_time": rate("collapsed", lambda run, at: at is not None and at <= run.peak + late),
-        "detected": rate("collapsed", lambda _, at: at is not None),
-        "false": rate("healthy", lambda _, at: at is not None),
-        "after_peak": median(after) if after else None,
+        "in_time": rate(collapsed, lambda run, at: at is not None and at <= run.peak + late),
+        "detected": rate(collapsed, lambda _, at: at is not None),
+        "false": rate(lambda run: run.kind == "healthy", lambda _, at: at is not None),
+        "gold": rate(lambda run: run.name == GOLD, lambda _, at: at is not None),
+        "after_peak": median(at - run.peak for run, at in seen) if seen else None,
+        "gold_by_then": median(run.gained_by(at) for run, at in seen) if seen else None,
     }
 
 
-def separation(runs: Sequence[Run], threshold: Threshold) -> float | None:
-    """Probability that a collapsed run goes further than a healthy one. (AUROC)"""
+def separation(runs: Sequence[Run], threshold: Threshold, late: int) -> float | None:
+    """Probability that a collapsed run goes further, up to `late` steps after its peak, than a healthy one. (AUROC)"""
     sign = 1.0 if threshold.above is not None else -1.0
-    rows = [
-        (sign * found, float(run.kind == "collapsed"))
-        for run in runs
-        if run.kind != "between" and (found := level(run, threshold)) is not None
-    ]
+    rows: list[tuple[float, float]] = []
+    for run in runs:
+        if run.kind != "between":
+            collapsed = run.kind == "collapsed"
+            found = level(run, threshold, run.peak + late if collapsed else None)
+            if found is not None:
+                rows.append((sign * found, float(collapsed)))
     return auroc(np.array(rows)) if len({label for _, label in rows}) == 2 else None
-
-
-def draw(report: dict[str, Any], path: Path) -> None:
-    """Gold and reward over the run; a mark where the watch first speaks."""
-    figure, panels = plots.panels(2)
-    for axes, kind in zip(panels, ("collapsed", "healthy"), strict=True):
-        axes.set(xlabel="step", ylabel="gold", title=f"{kind} runs")
-        for curve in report["curves"]:
-            if curve["kind"] != kind:
-                continue
-            axes.plot(curve["steps"], curve["gold"], color="tab:blue", alpha=0.4)
-            if curve["alarm"] is not None:
-                at = curve["steps"].index(curve["alarm"])
-                axes.plot(curve["alarm"], curve["gold"][at], "o", color="tab:red")
-    plots.save(figure, path)
-
-
-def show(report: dict[str, Any], console: Console, out: Path) -> None:
-    table = Table("limits", "in time", "at all", "false", "steps after the peak")
-
-    def told(rate: dict[str, float] | None) -> str:
-        if rate is None:
-            return "–"
-        return f"{rate['value']:.2f} [{rate['low']:.2f}, {rate['high']:.2f}] of {rate['runs']:.0f}"
-
-    def add(name: str, row: dict[str, Any]) -> None:
-        after = "–" if row["after_peak"] is None else f"{row['after_peak']:+.0f}"
-        table.add_row(name, *(told(row[n]) for n in ("in_time", "detected", "false")), after)
-
-    add("fitted, all", report["fitted"])
-    add("as shipped", report["shipped"])
-    for row in report["figures"]:
-        side = "above" if row["above"] is not None else "below"
-        start = " × start" if row["of_start"] else ""
-        add(f"{row['figure']} {side} {row[side]:g}{start}, AUROC {row['auroc'] or 0:.2f}", row)
-    console.print(table)
-    found = report["fitted"]
-    for name, rate, met in (
-        ("in time", found["in_time"], lambda x: x["value"] >= LEAST_DETECTED),
-        ("false alarms", found["false"], lambda x: x["value"] <= MOST_FALSE),
-    ):
-        console.print(f"{name}: {'met' if rate and met(rate) else 'NOT MET'}")
-    console.print(f"curves: {out / 'alarms.png'}, figures: {out / 'alarms.json'}")
