@@ -32,7 +32,7 @@ def draw(report: dict[str, Any], path: Path) -> None:
 def show(report: dict[str, Any], console: Console, out: Path) -> None:
     rates = "in_time", "detected", "false", "gold"
     table = Table(
-        "limits", "in time", "at all", "false", "gold itself", "after the peak", "gold by then"
+        "limits", "in time", "at all", "false", "gold itself", "after the peak, gold then"
     )
 
     def told(rate: dict[str, float] | None) -> str:
@@ -42,10 +42,8 @@ def show(report: dict[str, Any], console: Console, out: Path) -> None:
 
     def add(name: str, row: dict[str, Any]) -> None:
         after, then = row["after_peak"], row["gold_by_then"]
-        steps = "–" if after is None else f"{after:+.0f} steps"
-        table.add_row(
-            name, *(told(row[n]) for n in rates), steps, "–" if then is None else f"{then:.0%}"
-        )
+        when = "–" if after is None else f"{after:+.0f} steps, {then:.0%}"
+        table.add_row(name, *(told(row[n]) for n in rates), when)
 
     add("as fitted: the first below", report["fitted"])
     add("as shipped", report["shipped"])

@@ -209,43 +209,23 @@ def unhelpful(methods: Sequence[dict[str, Any]]) -> list[str]:
     for one in methods:
         if one["kl_coefficient"] and (one["family"], one["method"]) == ("one", "single"):
             said.append(
-                f"a penalty is about what stopping in time is: gold ends at {shown(one['end'])} with β "
-                f"{one['kl_coefficient']:g} and peaks at {shown(peak)} without"
+                f"a KL penalty beyond stopping in time: gold ends at {shown(one['end'])} with β "
+                f"{one['kl_coefficient']:g}, its peak without is {shown(peak)}"
             )
     return said
 
 
 def show(report: dict[str, Any], console: Console, out: Path) -> None:
-    table = Table(
-        "pretrainings", "climbed", "β", "gold: peak", "end", "end − single's", "KL at peak, end"
-    )
-    for extra in (
-        "proxy: end",
-        "disagreement: start",
-        "end / start",
-        "form: α",
-        "β",
-        "R² − line's",
-    ):
-        table.add_column(extra)
-    for one in report["methods"]:
-        single = one["method"] == "single"
-        table.add_row(
-            one["family"],
-            one["method"],
-            f"{one['kl_coefficient']:g}",
-            shown(one["peak"]),
-            shown(one["end"]),
-            "–" if single else shown(one["minus_single"]["end"]),
-            f"{one['peak_kl_nats']['value']:.0f}, {one['end_kl_nats']['value']:.0f}",
-            f"{one['proxy_end']['value']:.2f}",
-            f"{one['disagreement']['value']:.2f}",
-            shown(one["growth"]),
-            f"{one['alpha']['value']:.2f}",
-            f"{one['beta']['value']:.2f}",
-            f"{one['r2_law']['value'] - one['r2_line']['value']:+.2f}",
-        )
-    console.print(table)
+    for beta in sorted({one["kl_coefficient"] for one in report["methods"]}):
+        gold = Table("climbed", "gold: peak", "end", "end − single's", title=f"β {beta:g}")
+        more = Table("climbed", "KL: peak, end", "proxy: end", "disagreement: start", "end / start")
+        for name in ("form: α", "β", "R² − line's"):
+            more.add_column(name)
+        for one in report["methods"]:
+            if one["kl_coefficient"] == beta:
+                add_method(one, gold, more)
+        console.print(gold)
+        console.print(more)
     sizes = Table("pairs", "accuracy", "gold: peak", "end", "form: α", "β")
     for one in report["sizes"]:
         figures = (shown(one[name]) for name in ("accuracy", "peak", "end", "alpha", "beta"))
@@ -266,6 +246,22 @@ def show(report: dict[str, Any], console: Console, out: Path) -> None:
     console.print(
         f"{report['seconds']} s, {report['cpu_seconds']} s of processor time; {out}/overoptimisation.json, "
         "overoptimisation.png, overoptimisation-more.png"
+    )
+
+
+def add_method(one: dict[str, Any], gold: Table, more: Table) -> None:
+    name = f"{one['method']} ({one['family']})"
+    against = "–" if one["method"] == "single" else shown(one["minus_single"]["end"])
+    gold.add_row(name, shown(one["peak"]), shown(one["end"]), against)
+    more.add_row(
+        name,
+        f"{one['peak_kl_nats']['value']:.0f}, {one['end_kl_nats']['value']:.0f}",
+        f"{one['proxy_end']['value']:.2f}",
+        f"{one['disagreement']['value']:.2f}",
+        shown(one["growth"]),
+        f"{one['alpha']['value']:.2f}",
+        f"{one['beta']['value']:.2f}",
+        f"{one['r2_law']['value'] - one['r2_line']['value']:+.2f}",
     )
 
 
