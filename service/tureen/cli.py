@@ -17,13 +17,20 @@ from tureen.usage import UsageError
 
 COMMANDS = {
     "serve": "serve a model over HTTP and gRPC",
+    "serve-ray": "the same over many machines or GPUs: replicas and doors on a Ray cluster",
     "score": "score responses here, without a server",
     "doctor": "check that a model scores the same alone, in a crowd, in any order and backend",
     "export": "write the ONNX form of a model and prove that it agrees",
     "soup": "inspect, make and compare soups; change those of a running server",
     "keys": "draw keys for a server, and hash them for its key file",
 }
-EXTRA_OF = {"onnx": "export", "onnxscript": "export", "onnxruntime": "onnx", "torch": "torch"}
+EXTRA_OF = {
+    "onnx": "export",
+    "onnxscript": "export",
+    "onnxruntime": "onnx",
+    "torch": "torch",
+    "ray": "ray",
+}
 """The extra that brings a package, where it is not [server]."""
 
 
@@ -55,7 +62,7 @@ def _run(name: str, arguments: list[str]) -> int:
     if name not in COMMANDS:
         raise UsageError(f"{name!r} is not a command{nearest(name, COMMANDS)}")
     try:
-        return importlib.import_module(f"tureen.commands.{name}").main(arguments)
+        return importlib.import_module(f"tureen.commands.{name.replace('-', '_')}").main(arguments)
     except UsageError:
         raise
     except ValueError as error:

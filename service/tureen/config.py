@@ -12,7 +12,7 @@ import difflib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
@@ -25,6 +25,7 @@ from tureen.model.directory import MODELS_VARIABLE
 from tureen.usage import Parser, UsageError
 
 PREFIX = "TUREEN_"
+C = TypeVar("C", bound="Config")
 _ENGINE = EngineLimits()  # its defaults are the defaults here
 TYPO = 0.8  # difflib ratio from which an unknown environment name counts as a misspelt one
 
@@ -235,11 +236,15 @@ def flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def parser() -> Parser:
-    """The command line of `tureen serve`, made from the fields."""
+def parser(
+    kind: type[Config] = Config,
+    prog: str = "tureen serve",
+    description: str = "Serve a reward model over HTTP and gRPC.",
+) -> Parser:
+    """The command line of `tureen serve`, or of another command, made from the fields."""
     made = Parser(
-        prog="tureen serve",
-        description="Serve a reward model over HTTP and gRPC.",
+        prog=prog,
+        description=description,
         epilog="Every flag is also an environment variable (--http-port is TUREEN_HTTP_PORT) and a "
         "key of the --config file (http_port). Flags win over the environment, the environment "
         "over the file.",
@@ -251,21 +256,21 @@ def parser() -> Parser:
         type=Path,
         help="YAML file with any of these settings (env TUREEN_CONFIG)",
     )
-    for name, field in Config.model_fields.items():
+    for name, field in kind.model_fields.items():
         text = f"{field.description} [{_default(field.default)}]".replace("%", "%%")
-        kind: Any = field.annotation
+        of: Any = field.annotation
         if name == "model":
             made.add_argument("model", nargs="?", metavar="MODEL", help=text)
-        elif kind is bool:
+        elif of is bool:
             made.add_argument(flag(name), action=argparse.BooleanOptionalAction, help=text)
-        elif get_origin(kind) is tuple and (choices := _choices(get_args(kind)[0])):
+        elif get_origin(of) is tuple and (choices := _choices(get_args(of)[0])):
             made.add_argument(flag(name), action="append", choices=choices, help=text)
-        elif get_origin(kind) is tuple:
+        elif get_origin(of) is tuple:
             made.add_argument(flag(name), action="append", metavar="KEY", help=text)
-        elif choices := _choices(kind):
+        elif choices := _choices(of):
             made.add_argument(flag(name), choices=choices, help=text)
         else:
-            made.add_argument(flag(name), metavar=_metavar(name, kind), help=text)
+            made.add_argument(flag(name), metavar=_metavar(name, of), help=text)
     return made
 
 
@@ -274,29 +279,39 @@ def load(argv: Sequence[str]) -> Config:
 
     Raises UsageError with one line; argparse itself exits for --help.
     """
-    flags = vars(parser().read(argv))
-    named = os.environ.get(PREFIX + "CONFIG")
-    file = flags.pop("config", Path(named) if named else None)
-    _refuse_typos(os.environ)
+    return made_of(Config, vars(parser().read(argv)))
+
+
+def made_of(kind: type[C], given: Mapping[str, Any]) -> C:
+    """The settings from what was given, the environment and the file that `config` of either names.
+
+    Raises UsageError with one line.
+    """
+    named = given.get("config", os.environ.get(PREFIX + "CONFIG"))
+    file = Path(named) if named else None
+    _refuse_typos(os.environ, kind)
     try:
-        return _with_file(file)(**flags)
+        settings = _with_file(kind, file)(**{k: v for k, v in given.items() if k != "config"})
     except ValidationError as error:
-        raise UsageError(_sentence(error, file)) from None
+        raise UsageError(_sentence(error, file, kind)) from None
+    return kind.model_construct(**{name: getattr(settings, name) for name in kind.model_fields})
 
 
-def flag_table() -> str:
-    """The settings as a Markdown table, for the docs."""
+def flag_table(kind: type[Config] = Config, beyond: type[BaseSettings] = BaseSettings) -> str:
+    """The settings as a Markdown table, for the docs: those that `beyond` does not have."""
     rows = ["| flag | environment | default | meaning |", "|---|---|---|---|"]
-    for name, field in Config.model_fields.items():
+    for name, field in kind.model_fields.items():
+        if name in beyond.model_fields:
+            continue
         shown = "`MODEL`" if name == "model" else f"`{flag(name)}`"
         default = _default(field.default).removeprefix("default ")
         rows.append(f"| {shown} | `{PREFIX}{name.upper()}` | {default} | {field.description} |")
     return "\n".join(rows)
 
 
-def _with_file(file: Path | None) -> type[Config]:
+def _with_file(kind: type[C], file: Path | None) -> type[C]:
     if file is None:
-        return Config
+        return kind
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
     except OSError as error:
@@ -309,18 +324,18 @@ def _with_file(file: Path | None) -> type[Config]:
             f"config file {file} must hold 'key: value' lines, such as 'http_port: 8080'"
         )
 
-    class FromFile(Config):
+    class FromFile(kind):
         @classmethod
         def settings_customise_sources(
             cls, settings_cls, init_settings, env_settings, dotenv_settings, file_secret_settings
         ):
             return init_settings, env_settings, YamlConfigSettingsSource(settings_cls, file)
 
-    return FromFile
+    return FromFile  # pyright: ignore[reportReturnType] it is a subclass of kind
 
 
-def _refuse_typos(environ: Mapping[str, str]) -> None:
-    known = [PREFIX + name.upper() for name in (*Config.model_fields, "config")]
+def _refuse_typos(environ: Mapping[str, str], kind: type[Config]) -> None:
+    known = [PREFIX + name.upper() for name in (*kind.model_fields, "config")]
     for name in environ:
         if not name.startswith(PREFIX) or name in known or name == MODELS_VARIABLE:
             continue
@@ -330,13 +345,14 @@ def _refuse_typos(environ: Mapping[str, str]) -> None:
             raise UsageError(f"{name} is not a setting; did you mean {PREFIX}{close[0]}?")
 
 
-def _sentence(error: ValidationError, file: Path | None) -> str:
+def _sentence(error: ValidationError, file: Path | None, kind: type[Config]) -> str:
     first = error.errors()[0]
     name = str(first["loc"][0]) if first["loc"] else ""
     if first["type"] == "extra_forbidden":
-        return f"{name!r} in {file} is not a setting{nearest(name, Config.model_fields)}"
+        where = f" in {file}" if file is not None else ""
+        return f"{name!r}{where} is not a setting{nearest(name, kind.model_fields)}"
     reason = first["msg"].removeprefix("Value error, ")
-    if name not in Config.model_fields:
+    if name not in kind.model_fields:
         return reason
     if name in ("api_key", "admin_key"):
         return f"{name} cannot be used: {reason}"  # never the key itself

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from tureen.contracts import (
@@ -35,6 +35,7 @@ from tureen.engine.permits import Permits
 from tureen.engine.scoring import Scoring, unknown_model
 from tureen.engine.served import ServedModel
 from tureen.engine.serving import Outcome, Serving
+from tureen.engine.shadow import Shadow
 from tureen.errors import (
     DeadlineExceeded,
     Overloaded,
@@ -43,10 +44,6 @@ from tureen.errors import (
 )
 
 _STOP_S = 10.0  # for the batch that is on the device after the time to drain is over
-
-
-Listener = Callable[[Serving, Sequence[Sample], ScoreOptions, Sequence[Outcome]], None]
-"""Hears of every request that was answered: by what, and how."""
 
 
 class Scorer(Scoring):
@@ -87,7 +84,7 @@ class Scorer(Scoring):
         self._servings = {model.model_id: self._serving_of(model, self.metrics) for model in models}
         self._reserve: set[Serving] = set()
         self._unheard = Metrics()  # of what answers nobody
-        self.listener: Listener | None = None
+        self._shadow: Shadow | None = None
         self._permits = Permits(self.limits.max_concurrent_requests)
         self._draining = False
         self._drained = asyncio.Event()
@@ -126,9 +123,17 @@ class Scorer(Scoring):
         serving.report_to(self.metrics)
         self._servings[model_id] = serving
 
-    def hush(self, serving: Serving) -> None:
-        """What a serving that answers nobody does is no longer counted."""
+    def shadow(self, serving: Serving) -> Shadow:
+        """From now on one that answers nobody scores what the one of its id answers, uncounted."""
+        self.unshadow()
         serving.report_to(self._unheard)
+        self._shadow = Shadow(serving)
+        return self._shadow
+
+    def unshadow(self) -> None:
+        if self._shadow is not None:
+            self._shadow.stop()
+        self._shadow = None
 
     async def retire(self, serving: Serving) -> None:
         """Stops one of `prepare` or `swap` when the requests on it are answered."""
@@ -233,8 +238,9 @@ class Scorer(Scoring):
             outcomes, timings = await self._admitted(
                 serving, samples, count, options, deadline_ns, lane, patience_s
             )
-        if self.listener is not None:
-            self.listener(serving, samples, options, outcomes)
+        # What began before the last swap is no soup's business to be compared with.
+        if self._shadow is not None and serving is self._servings[serving.info.id]:
+            self._shadow.follow(samples, options, outcomes)
         return outcomes, timings
 
     async def _admitted(

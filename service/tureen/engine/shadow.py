@@ -23,8 +23,8 @@ BEHIND = 256  # responses on their way, above which others are skipped
 class Shadow:
     """Compares rewards of the model's own heads and weights; for one event loop."""
 
-    def __init__(self, fingerprint: str, serving: Serving) -> None:
-        self.fingerprint = fingerprint
+    def __init__(self, serving: Serving) -> None:
+        self.fingerprint = serving.info.fingerprint
         self._serving = serving
         self._pairs: deque[tuple[float, float]] = deque(maxlen=COMPARED)  # active, shadow
         self._responses = self._skipped = self._failed = self._pending = 0

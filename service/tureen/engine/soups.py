@@ -10,13 +10,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from tureen.contracts import (
-    Sample,
-    ScoreOptions,
+    ModelInfo,
+    ShadowReport,
     SoupAction,
     SoupEvent,
     SoupInfo,
@@ -24,10 +24,7 @@ from tureen.contracts import (
     SoupState,
 )
 from tureen.engine.background import in_background
-from tureen.engine.scorer import Scorer
 from tureen.engine.served import ServedModel
-from tureen.engine.serving import Outcome, Serving
-from tureen.engine.shadow import Shadow
 from tureen.engine.soup_store import Recorded, SoupRecords, SoupStore
 from tureen.errors import (
     BackendFailure,
@@ -66,6 +63,37 @@ class SoupSource:
         return self.load(recorded.coefficients)
 
 
+class Loaded(Protocol):
+    """A soup in memory: `Serving`."""
+
+    info: ModelInfo
+
+    @property
+    def trouble(self) -> str | None: ...
+
+
+class Compared(Protocol):
+    """`Shadow`."""
+
+    fingerprint: str
+
+    def report(self) -> ShadowReport: ...
+
+
+class Holder(Protocol):
+    """What holds soups and answers by one of them: `Scorer`, or many of them.
+
+    What it takes is what it, or the `SoupSource`, gave.
+    """
+
+    def serving(self) -> Any: ...
+    async def prepare(self, model: Any) -> Any: ...
+    def swap(self, serving: Any) -> None: ...
+    async def retire(self, serving: Any) -> None: ...
+    def shadow(self, serving: Any) -> Compared: ...
+    def unshadow(self) -> None: ...
+
+
 class Soups:
     """For one event loop.
 
@@ -77,7 +105,7 @@ class Soups:
 
     def __init__(
         self,
-        scorer: Scorer,
+        scorer: Holder,
         source: SoupSource,
         *,
         records: SoupRecords | None = None,
@@ -91,13 +119,17 @@ class Soups:
         self._records = records if records is not None else SoupRecords(path=(fingerprint,))
         self._model_id = active.info.id
         self._started_ns = time.time_ns()
-        self._loaded: dict[str, Serving] = {fingerprint: active}  # least recently needed first
-        self._forming: dict[str, asyncio.Task[Serving]] = {}
+        self._loaded: dict[str, Loaded] = {fingerprint: active}  # least recently needed first
+        self._forming: dict[str, asyncio.Task[Loaded]] = {}
         self._failed: dict[str, str] = {}
-        self._shadow: Shadow | None = None
-        self._reports: dict[str, Shadow] = {}
+        self._shadow: Compared | None = None
+        self._reports: dict[str, Compared] = {}
         self._changing, self._one_at_a_time = asyncio.Lock(), asyncio.Lock()
         self._tasks: set[asyncio.Task[Any]] = set()
+
+    @property
+    def records(self) -> SoupRecords:
+        return self._records
 
     async def list(self) -> SoupList:
         records = self._records
@@ -270,34 +302,19 @@ class Soups:
             elif self._shadow is None or self._shadow.fingerprint != fingerprint:
                 serving = await self._serving(fingerprint)
                 await self._record(SoupAction.SHADOW, fingerprint, by)
-                self._end_shadow()
-                self._scorer.hush(serving)
-                self._shadow = self._reports[fingerprint] = Shadow(fingerprint, serving)
-                self._scorer.listener = self._listen
+                self._shadow = self._reports[fingerprint] = self._scorer.shadow(serving)
         return self.info(fingerprint)
 
-    def _listen(
-        self,
-        serving: Serving,
-        samples: Sequence[Sample],
-        options: ScoreOptions,
-        outcomes: Sequence[Outcome],
-    ) -> None:
-        # What began before the last swap is no soup's business to be compared with.
-        if self._shadow is not None and serving.info.fingerprint == self._records.active:
-            self._shadow.follow(samples, options, outcomes)
-
     def _end_shadow(self) -> None:
-        if self._shadow is not None:
-            self._shadow.stop()
-        self._shadow = self._scorer.listener = None
+        self._scorer.unshadow()
+        self._shadow = None
 
-    def _swap(self, serving: Serving) -> None:
+    def _swap(self, serving: Loaded) -> None:
         self._end_shadow()
         self._scorer.swap(serving)
         self._make_room(self._max_loaded)
 
-    async def _serving(self, fingerprint: str) -> Serving:
+    async def _serving(self, fingerprint: str) -> Loaded:
         """Of a soup that is fit for work; forms it where it is not in memory."""
         serving = self._loaded.pop(fingerprint, None)
         if serving is None:
@@ -307,13 +324,13 @@ class Soups:
             raise BackendFailure(f"{fingerprint} is loaded and unfit: {serving.trouble}.")
         return serving
 
-    def _form_later(self, fingerprint: str) -> asyncio.Task[Serving]:
+    def _form_later(self, fingerprint: str) -> asyncio.Task[Loaded]:
         forming = self._forming.get(fingerprint)
         if forming is None:
             forming = self._forming[fingerprint] = self._keep(self._form(fingerprint))
         return forming
 
-    async def _form(self, fingerprint: str) -> Serving:
+    async def _form(self, fingerprint: str) -> Loaded:
         recorded = self._records.soups.get(fingerprint)
         try:
             async with self._one_at_a_time:

@@ -8,7 +8,6 @@ SIGTERM/SIGINT  not ready; nothing new is admitted, all that was admitted is ans
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import os
 import signal
@@ -27,14 +26,13 @@ from tureen.engine.background import busy, in_background
 from tureen.engine.metrics import Metrics
 from tureen.engine.scorer import Scorer
 from tureen.engine.soup_store import SoupStore
-from tureen.engine.soups import Soups
 from tureen.transports import logs
 from tureen.transports.admission import Admission
 from tureen.transports.grpc import Health, create_server
 from tureen.transports.http import create_app
 from tureen.transports.http_protocol import protocol_of
 from tureen.transports.logs import say
-from tureen.transports.soup_source import source_of
+from tureen.transports.soup_source import source_of, started
 from tureen.transports.tls import Tls, tls_of
 from tureen.transports.tracing import tracing_of
 from tureen.usage import UsageError
@@ -146,18 +144,11 @@ class Doors:
 async def _load(config: Config, admission: Admission) -> Scorer:
     """Loads and checks the model while the doors answer; admits requests when it is done."""
     source = await in_background(source_of, config)
-    origin, store, records = source.origin, None, None
-    if origin is not None:
-        store = SoupStore(config.state_dir, origin.fingerprint)
+    store, records = None, None
+    if source.origin is not None:
+        store = SoupStore(config.state_dir, source.origin.fingerprint)
         records = await in_background(store.read)
-        model = await in_background(source.restored, records)
-    else:
-        model = await in_background(source.load, None)
-    scorer = Scorer([model], limits=config.limits(), metrics=admission.metrics)
-    await scorer.start()
-    soups = Soups(scorer, source, records=records, store=store, max_loaded=config.max_loaded_soups)
-    gc.collect()
-    gc.freeze()  # what was loaded stays: no collection needs to look at it again
+    scorer, soups = await started(config, source, admission.metrics, records, store)
     admission.open(scorer, soups)
     return scorer
 

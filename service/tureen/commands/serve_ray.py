@@ -1,0 +1,16 @@
+"""`tureen serve-ray`: replicas of the engine and doors before them, on a Ray cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tureen import config
+from tureen.ray import server
+from tureen.ray.config import RayConfig
+
+
+def main(argv: Sequence[str]) -> int:
+    parser = config.parser(
+        RayConfig, "tureen serve-ray", "Serve a reward model by replicas on a Ray cluster."
+    )
+    return server.run(config.made_of(RayConfig, vars(parser.read(argv))))
