@@ -82,27 +82,34 @@ def test_two_begin_tokens_are_counted_and_one_is_not(doors):
     assert value(doors, "double_bos_total", route="score") == 2
 
 
-def test_begin_tokens_are_counted_by_route(tmp_path: Path):
-    """Texts of trainers come with special tokens: one begin token too many is taken off, a missing
-    one is not put there, and both are told."""
+POLICY = {
+    "get_reward": ("/get_reward", lambda text: {"query": [text]}, False),
+    "evaluation": ("/v1/score/evaluation", lambda text: {"messages": [text]}, False),
+    "rm": ("/rm", lambda text: {"prompt": text[:-1], "response": text[-1:]}, True),
+    "classify": ("/classify", lambda text: {"input": text}, True),
+    "embeddings": ("/v1/embeddings", lambda text: {"input": text}, True),
+    "pooling": ("/pooling", lambda text: {"input": text}, True),
+    "predict": ("/predict", lambda text: {"inputs": text}, True),
+    "infinity_classify": ("/infinity/classify", lambda text: {"input": [text]}, True),
+}
+"""Of texts that a client wrote out: whether the route adds a begin token that is not there."""
+
+
+def test_begin_tokens_by_route(tmp_path: Path):
+    """One too many is taken off everywhere; one that is missing is added where the system's own server
+    adds it, and elsewhere the text stays what it is. Both are told by route."""
     model = load_model(str(pico.llama_classifier(tmp_path / "rm")), backend="torch", device="cpu")
-    texts = {"single": "<s>hi", "twice": "<s><s>hi", "none": "hi"}
     with open_doors(model) as doors, httpx2.Client(base_url=doors.url, timeout=20) as client:
 
-        def counts(route: str) -> tuple[float, float]:
-            found = [
-                doors.admission.metrics.registry.get_sample_value(
-                    f"tureen_{name}_bos_total", {"model": model.model_id, "route": route}
-                )
-                for name in ("double", "missing")
-            ]
-            return found[0] or 0.0, found[1] or 0.0
+        def count(name: str, route: str) -> float | None:
+            return doors.admission.metrics.registry.get_sample_value(
+                f"tureen_{name}_bos_total", {"model": model.model_id, "route": route}
+            )
 
-        reward: dict[str, float] = {}
-        for name, text in texts.items():
-            reply = client.post("/get_reward", json={"query": [text]})
-            [reward[name]] = reply.json()["rewards"]
-            client.post("/classify", json={"input": text})
-        assert reward["twice"] == reward["single"] != reward["none"]
-        assert counts("get_reward") == (1, 1)
-        assert counts("classify") == (1, 0)  # where the route adds the token, none is missing
+        for route, (path, body_of, adds) in POLICY.items():
+            tokens = {}
+            for text in ("<s>hi", "<s><s>hi", "hi"):
+                answer = client.post(path, json=body_of(text))
+                tokens[text] = int(answer.headers["x-compute-tokens"])
+            assert tokens == {"<s>hi": 3, "<s><s>hi": 3, "hi": 3 if adds else 2}, route
+            assert (count("double", route), count("missing", route)) == (1, not adds), route
