@@ -32,7 +32,9 @@ def written(directory: Path, suite: str, name: str, figures: dict[str, Any], **m
     directory.mkdir(parents=True)
     record = {
         "suite": suite,
-        "version": "0.0",
+        "about": f"what {suite} is about",
+        "definitions": "tau   by Kendall <1945>",
+        "versions": {"tureen": "0.0"},
         "split": "test",
         "limit": 9,
         "seed": 3,
@@ -46,9 +48,13 @@ def written(directory: Path, suite: str, name: str, figures: dict[str, Any], **m
 
 
 def cells(page: str) -> list[list[str]]:
+    """The text of each row of each table."""
     return [
-        [html.unescape(cell) for cell in re.findall(r"<t[dh]>(.*?)</t[dh]>", row)]
-        for row in re.findall(r"<tr>(.*?)</tr>", page)
+        [
+            " ".join(html.unescape(re.sub(r"<svg.*?</svg>|<[^>]+>", " ", cell)).split())
+            for cell in re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", row)
+        ]
+        for row in re.findall(r"<tr[^>]*>(.*?)</tr>", page)
     ]
 
 
@@ -66,17 +72,31 @@ def test_a_table_of_two_runs(tmp_path: Path):
     record = report.main(config)
     page = (tmp_path / "out/report.html").read_text()
     table = cells(page)
-    assert table[0] == ["figure", "soup", "length", "reads nothing"]
-    assert table[1] == [
-        "tau",
-        "0.250 [0.150, 0.350] n 7",
-        "0.200 [0.100, 0.300] n 7",
-        "chance 0.000 · longer 0.200 … 0.300",
+    assert table[:3] == [
+        ["figure", "soup", "length", "", "read nothing"],
+        [
+            "tau",
+            "0.250 [0.150, 0.350] n 7",
+            "0.200 [0.100, 0.300] n 7",
+            "",
+            "chance 0.000 · longer 0.200 … 0.300",
+        ],
+        ["top1", "–", "0.500 [0.400, 0.600] n 7", "", "chance 0.250"],
     ]
-    assert table[2] == ["top1", "–", "0.500 [0.400, 0.600] n 7", "chance 0.250"]
-    assert ["ranked: soup", "a reward model soup", "sha256:soup", "test", "9", "3", "0.0"] in table
+    circumstances = [
+        "ranked: soup",
+        "a reward model soup",
+        "sha256:soup",
+        "test",
+        "9",
+        "3",
+        "tureen 0.0",
+    ]
+    assert circumstances in table
     assert html.escape(CAVEATS["ranked"]) in page
     assert "a note on soup &lt;b&gt;" in page
+    assert "what ranked is about" in page
+    assert "by Kendall &lt;1945&gt;" in page
     assert "torch" in page
     runs = record["suites"]["ranked"]["runs"]
     assert [run["name"] for run in runs] == ["soup", "length"]  # the first once, though given twice
@@ -148,8 +168,24 @@ def test_from_evaluate_to_the_page(tmp_path: Path, capsys):
     assert cli.main(["report", "--runs", runs, "--out", str(tmp_path / "out")]) == 0
     assert capsys.readouterr().out.endswith("report.html: robustness (2)\n")
     table = cells((tmp_path / "out/report.html").read_text())
-    assert table[0] == ["figure", "length", "random", "reads nothing"]
+    assert table[0] == ["", "length", "random", "", "read nothing"]
+    overview = [row[0] for row in table[1:5]]
+    assert overview == [
+        "Hard to fool",
+        "Fooled by edits that keep the meaning",
+        "Fooled by edits that beg for reward",
+        "Fooled by edits that break the meaning",
+    ]
     assert any(row[0] == "repetition_fooled" for row in table)
+    (run,) = (tmp_path / "length").glob("report.json")
+    kept = json.loads(run.read_text())
+    assert kept["about"] == SUITES["robustness"].about
+    assert "breaking     the edited response is worth as much" in kept["definitions"]
+    assert {"tureen", "python", "torch", "transformers", "numpy"} == set(kept["versions"])
+    assert (
+        "breaking     the edited response is worth as much"
+        in (tmp_path / "out/report.html").read_text()
+    )
 
 
 def test_what_is_no_report(tmp_path: Path):

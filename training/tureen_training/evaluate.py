@@ -17,7 +17,6 @@ from typing import Any
 
 import torch
 
-import tureen
 from tureen.errors import nearest
 from tureen_training.data.records import Split
 from tureen_training.evaluation.config import Config
@@ -27,6 +26,7 @@ from tureen_training.evaluation.subjects import Subjects
 from tureen_training.evaluation.suites import SUITES, chosen
 from tureen_training.evaluation.table import print_table
 from tureen_training.metrics import Figure
+from tureen_training.report import versions
 
 __all__ = ["Config", "as_json", "as_record", "main"]
 
@@ -92,7 +92,9 @@ def as_record(figures: Mapping[str, Figure]) -> dict[str, dict[str, Any]]:
 def _write(out: Path, job: Job, figures: Mapping[str, Figure]) -> None:
     report = {
         "suite": job.suite,
-        "version": tureen.__version__,
+        "about": SUITES[job.suite].about,
+        "definitions": sys.modules[SUITES[job.suite].evaluate.__module__].__doc__,
+        "versions": versions(),
         "split": job.config.split,
         "limit": job.config.limit,
         "seed": job.config.seed,
