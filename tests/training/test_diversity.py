@@ -50,6 +50,15 @@ def test_self_bleu_of_the_same_is_one():
     assert apart == pytest.approx((1 / 8 * 1 / 12 * 1 / 16 * 1 / 16) ** 0.25)
 
 
+def test_self_bleu_is_the_mean_of_bleu_against_the_others():
+    """Ties for the most of an n-gram, repeated ones, lengths that differ: all counted once for all responses."""
+    words = ["a a b", "a a", "b a a b c", "c c c a", "a b c d e f", "d", "a a b"]
+    responses = [text.split() for text in words]
+    others = [responses[:i] + responses[i + 1 :] for i in range(len(responses))]
+    expected = [bleu(own, rest) for own, rest in zip(responses, others, strict=True)]
+    assert self_bleu(responses) == pytest.approx(sum(expected) / len(expected), rel=1e-12)
+
+
 def test_repetition_and_identity():
     assert repeated("a b a b a".split(), 2) == pytest.approx(1 / 2)  # ab, ba twice
     assert repeated(["a"], 2) == 0.0

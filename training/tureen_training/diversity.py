@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from itertools import chain
 
 Tokens = Sequence[int] | Sequence[str]
+Gram = tuple[int | str, ...]
 
 
 def distinct(responses: Iterable[Tokens], n: int) -> float | None:
@@ -51,34 +52,63 @@ def bleu(response: Tokens, references: Sequence[Tokens], longest: int = 4) -> fl
     """
     if not response or not references:
         raise ValueError("BLEU needs a response with tokens and at least one reference")
+    most: list[Counter[Gram]] = [Counter() for _ in range(longest)]
+    for n, counts in enumerate(most, start=1):
+        for reference in references:
+            counts |= Counter(_grams(reference, n))
+    own = [Counter(_grams(response, n)) for n in range(1, longest + 1)]
+    return _bleu(own, most, len(response), [len(reference) for reference in references])
+
+
+def _bleu(
+    own: Sequence[Counter[Gram]], most: Sequence[Counter[Gram]], length: int, others: Sequence[int]
+) -> float:
+    """own, most: for each n, how often the response has an n-gram, and a reference at most. others: their lengths."""
     logs: list[float] = []
     halving = 1.0
-    for n in range(1, min(longest, len(response)) + 1):
-        own = Counter(_grams(response, n))
-        most: Counter[tuple[int | str, ...]] = Counter()
-        for reference in references:
-            most |= Counter(_grams(reference, n))
-        matched = (own & most).total()
+    for counts, limits in zip(own[:length], most, strict=False):
+        matched = (counts & limits).total()
         if not matched:
             halving /= 2
-        logs.append(math.log((matched or halving) / own.total()))
-    closest = min((abs(len(r) - len(response)), len(r)) for r in references)[1]
-    brevity = min(0.0, 1 - closest / len(response))
+        logs.append(math.log((matched or halving) / counts.total()))
+    closest = min((abs(other - length), other) for other in others)[1]
+    brevity = min(0.0, 1 - closest / length)
     return math.exp(brevity + sum(logs) / len(logs))
 
 
 def self_bleu(responses: Sequence[Tokens], longest: int = 4) -> float | None:
     """Mean BLEU of each response against the others (Zhu et al., arXiv:1802.01886); lower is more diverse.
 
-    Empty responses are left out; None where fewer than two are left. Quadratic in their number.
+    Empty responses are left out; None where fewer than two are left.
     """
     written = [tokens for tokens in responses if tokens]
     if len(written) < 2:
         return None
+    own = [[Counter(_grams(tokens, n)) for n in range(1, longest + 1)] for tokens in written]
+    lengths = [len(tokens) for tokens in written]
     scores = [
-        bleu(one, [*written[:i], *written[i + 1 :]], longest) for i, one in enumerate(written)
+        _bleu(own[i], most, lengths[i], lengths[:i] + lengths[i + 1 :])
+        for i, most in enumerate(_most_of_others(own))
     ]
     return sum(scores) / len(scores)
+
+
+def _most_of_others(own: Sequence[Sequence[Counter[Gram]]]) -> list[list[Counter[Gram]]]:
+    """For each response, and each n, how often one other response has each of its n-grams at most."""
+    found: list[list[Counter[Gram]]] = [[] for _ in own]
+    for of_all in zip(*own, strict=True):
+        top: dict[Gram, tuple[int, int, int]] = {}  # most, whose, and the most of the others
+        for i, counts in enumerate(of_all):
+            for gram, count in counts.items():
+                most, whose, second = top.get(gram, (0, i, 0))
+                if count > most:
+                    top[gram] = count, i, most
+                elif count > second:
+                    top[gram] = most, whose, count
+        for i, counts in enumerate(of_all):
+            limits = {gram: top[gram][2 if top[gram][1] == i else 0] for gram in counts}
+            found[i].append(Counter(limits))
+    return found
 
 
 def repeated(tokens: Tokens, n: int) -> float:
@@ -93,5 +123,5 @@ def identical(responses: Sequence[str]) -> float:
     return sum(n for n in counts.values() if n > 1) / len(responses) if responses else 0.0
 
 
-def _grams(tokens: Tokens, n: int) -> Iterable[tuple[int | str, ...]]:
+def _grams(tokens: Tokens, n: int) -> Iterable[Gram]:
     return zip(*(tokens[i:] for i in range(n)), strict=False)
