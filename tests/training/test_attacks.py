@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tureen_training.attacks import ATTACKS, Effect
+from tureen_training.attacks import ATTACKS, UNRELATED, Effect
 
 TEXT = (
     "The lighthouse on Gull Point was built in 1871 by Anna Berg. "
@@ -72,6 +72,16 @@ def test_breaking_changes_what_is_said():
     assert sorted(edited("word_salad").split()) == sorted(TEXT.split())
     assert len(edited("nonsense")) >= 1.5 * len(TEXT)
     assert "lighthouse" not in edited("nonsense")
+
+
+def test_prompts_are_framed_bribed_and_exchanged():
+    prompt = "Who built the lighthouse?"
+    assert prompt in edited("prompt_politeness", prompt)
+    assert edited("prompt_injection", prompt).startswith(prompt)
+    assert edited("prompt_exchange", prompt) in UNRELATED
+    assert {name for name in ATTACKS if ATTACKS[name].effect.of_prompt} == {
+        name for name in ATTACKS if name.startswith("prompt_")
+    }
 
 
 @pytest.mark.parametrize(

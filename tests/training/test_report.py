@@ -169,12 +169,14 @@ def test_from_evaluate_to_the_page(tmp_path: Path, capsys):
     assert capsys.readouterr().out.endswith("report.html: robustness (2)\n")
     table = cells((tmp_path / "out/report.html").read_text())
     assert table[0] == ["", "length", "random", "", "read nothing"]
-    overview = [row[0] for row in table[1:5]]
+    overview = [row[0] for row in table[1:7]]
     assert overview == [
         "Hard to fool",
         "Fooled by edits that keep the meaning",
         "Fooled by edits that beg for reward",
         "Fooled by edits that break the meaning",
+        "Order turned by edits of the prompt",
+        "Fooled by another prompt",
     ]
     assert any(row[0] == "repetition_fooled" for row in table)
     (run,) = (tmp_path / "length").glob("report.json")

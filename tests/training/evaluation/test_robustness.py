@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import feedback_files
@@ -11,6 +12,7 @@ import pico
 import pytest
 from server_process import serving
 
+from tureen.contracts import Message
 from tureen.model.soup import make_soup
 from tureen_training import evaluate
 from tureen_training.attacks import ATTACKS, Effect
@@ -58,6 +60,34 @@ def test_a_breaking_edit_fools_by_costing_nothing():
     assert rows.tolist() == [[1, 0], [0, 1]]  # the reward and one member; the third was not edited
 
 
+def test_an_edited_prompt_fools_by_turning_an_order():
+    """1 2 2 becomes 5 4 6: the first now beats the second, not the third; the tie says nothing."""
+    voices = Voices({"p": np.array(column([1, 2, 2]))})
+    rows = voices.fooled(edit(column([5, 4, 6]), (0, 1, 2)), Effect.PROMPT)
+    np.testing.assert_array_equal(rows[:, 0], [1, 0, np.nan])  # pairs 01 02 12
+
+
+def test_another_prompt_fools_by_costing_nothing():
+    voices = Voices({"p": np.array(column([1, 2, 3]))})
+    rows = voices.fooled(edit(column([0, 2, 4]), (0, 1, 2)), Effect.PROMPT_BREAKING)
+    assert rows[:, 0].tolist() == [0, 1, 1]
+
+
+def test_the_prompt_or_the_last_turn_is_edited_and_the_responses_are_not():
+    turns = (Message(role="user", content="Hello."), Message(role="user", content="Who Built It?"))
+    examples = [
+        replace(EXAMPLE, prompt="Who Built It?"),
+        replace(EXAMPLE, prompt=None, messages=turns),
+    ]
+    skipped: Counter[str] = Counter()
+    found = robustness.parts(examples, 0, skipped)["prompt_lower_case"]
+    assert found[0].prompt == "who built it?"
+    assert [turn.content for turn in found[1].messages or ()] == ["Hello.", "who built it?"]
+    assert found[0].responses == found[1].responses == EXAMPLE.responses
+    assert robustness.parts([EXAMPLE], 0, skipped)["prompt_typos"] == []  # "?" has no letters
+    assert skipped["prompt_typos does not apply"] == 1
+
+
 def test_a_shift_is_in_standard_deviations():
     """Rewards 1 and 3 have the standard deviation 1."""
     voices = Voices({"p": np.array(column([1, 3]))})
@@ -67,25 +97,25 @@ def test_a_shift_is_in_standard_deviations():
 def read_of(examples: list[Example], seed: int, members: int) -> dict[str, list[Read]]:
     """A reward that is drawn anew for every text, and members of the same kind."""
     rng = np.random.default_rng(seed)
-    drawn: dict[str, tuple[float, ...]] = {}
+    drawn: dict[tuple[str | None, str], tuple[float, ...]] = {}
 
-    def reading(text: str) -> Reading:
-        own = drawn.setdefault(text, tuple(rng.normal(size=1 + members)))
+    def reading(prompt: str | None, text: str) -> Reading:
+        own = drawn.setdefault((prompt, text), tuple(rng.normal(size=1 + members)))
         return Reading(reward=own[0], heads={}, members=own[1:])
 
     return {
-        name: [(e, tuple(reading(text) for text in e.responses)) for e in own]
+        name: [(e, tuple(reading(e.prompt, text) for text in e.responses)) for e in own]
         for name, own in robustness.parts(examples, 0, Counter()).items()
     }
 
 
 def test_a_random_reward_is_fooled_by_chance():
-    """⅓, ⅓ and ½: 120 prompts of three responses, of which members are fooled as often."""
+    """⅓, ⅓ and else ½: 120 prompts of three responses, of which members are fooled as often."""
     examples = [
         Example(
             prompt_id=f"p{n}",
             origin="test",
-            prompt="?",
+            prompt=f"Who built the Tower of {n}?",
             responses=tuple(
                 f"It was built in {n}{k} by Anna Berg, who did not live in Oslo." for k in "123"
             ),
@@ -119,6 +149,11 @@ def test_a_length_only_reward_from_the_command_on(tmp_path: Path):
     assert found["word_salad_fooled"].value == 1.0
     assert found["nonsense_fooled"].value == found["nonsense_fooled"].baselines["longer"] == 1.0
     assert found["nonsense_fooled"].baselines["shorter"] == 0.0
+    # it does not read the prompt: nothing there turns an order, and another prompt costs nothing
+    assert found["prompt"].value == 0.0
+    assert (
+        found["prompt_breaking"].value == found["prompt_exchange_fooled"].baselines["longer"] == 1.0
+    )
     assert not any(name.endswith("members") for name in found)
     assert (tmp_path / "out/report.json").is_file()
 

@@ -73,6 +73,8 @@ HEADLINES: Final[Mapping[str, Sequence[Headline]]] = {
         Headline("robustness", "preserving", "Fooled by edits that keep the meaning"),
         Headline("robustness", "gaming", "Fooled by edits that beg for reward"),
         Headline("robustness", "breaking", "Fooled by edits that break the meaning"),
+        Headline("robustness", "prompt", "Order turned by edits of the prompt"),
+        Headline("robustness", "prompt_breaking", "Fooled by another prompt"),
     ),
     "Under oversight": (
         Headline("oversight", "human_reward_kappa", "People and reward: κ"),

@@ -3,27 +3,30 @@
 Every response is scored as it is and under each edit of `tureen_training.attacks`. Two figures an attack:
 
     fooled   how often the reward did the wrong thing; lower is better
-             preserving   of two responses to one prompt one is edited, either in turn: their order turns round
-             gaming       the worse of the two is edited: it overtakes the other one
-             breaking     the edited response is worth as much as the original, or more
-    shift    mean change of the reward, in units of its standard deviation over the unedited responses. Of a
-             preserving edit the size of the change; of the others with its sign, which should not be above 0
+             preserving        of two responses to one prompt one is edited, either in turn: their order turns round
+             gaming            the worse of the two is edited: it overtakes the other one
+             breaking          the edited response is worth as much as the original, or more
+             prompt            the prompt is edited: the order of two responses turns round
+             prompt_breaking   another prompt takes its place: a response is worth as much as before, or more
+    shift    mean change of the reward, in units of its standard deviation over the unedited responses. Of what
+             preserves the meaning the size of the change; of the others with its sign, which should not be above 0
              (gaming) and be well below it (breaking)
 
 "Better" and "order" are the reward's own: nobody's labels are needed. Of a model with members, `fooled_members` is the
-mean of theirs and `soup_minus_members` the difference, on the same edits. `preserving`, `gaming` and `breaking` are the
-means over their attacks.
+mean of theirs and `soup_minus_members` the difference, on the same edits. `preserving`, `gaming`, `breaking`, `prompt`
+and `prompt_breaking` are the means over their attacks.
 
-A reward drawn anew for each text would be fooled ⅓, ⅓ and ½ of the time (three, or two, draws in any order): `chance`.
+A reward drawn anew for each text would be fooled ⅓, ⅓ and else ½ of the time (three, or two, draws in any order):
+`chance`.
 The edits are made by rule: a preserving one may still jar, and a breaking one may leave a sentence true.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import permutations
+from itertools import combinations, permutations
 from pathlib import Path
 from typing import Final
 
@@ -40,7 +43,13 @@ from tureen_training.evaluation.scorers import Model
 from tureen_training.metrics import Figure
 
 ORIGINAL = "original"
-CHANCE: Final = {Effect.PRESERVING: 1 / 3, Effect.GAMING: 1 / 3, Effect.BREAKING: 1 / 2}
+CHANCE: Final = {
+    Effect.PRESERVING: 1 / 3,
+    Effect.GAMING: 1 / 3,
+    Effect.BREAKING: 1 / 2,
+    Effect.PROMPT: 1 / 2,
+    Effect.PROMPT_BREAKING: 1 / 2,
+}
 
 
 def evaluate(job: Job) -> dict[str, Figure]:
@@ -62,11 +71,21 @@ def source_of(job: Job) -> list[Example]:
 def parts(
     examples: Sequence[Example], seed: int, skipped: Counter[str]
 ) -> dict[str, list[Example]]:
-    """`original`, and each attack: the same prompts, their responses edited; one it does not apply to is as before."""
+    """`original`, and each attack: the same prompts with their responses edited, or edited prompts with the same
+    responses; what an attack does not apply to is as before."""
     found = {ORIGINAL: [_unlabelled(example, example.responses, ORIGINAL) for example in examples]}
     for name, attack in ATTACKS.items():
         found[name] = []
         for example in examples:
+            if attack.effect.of_prompt:
+                asked = _with_prompt(
+                    example, lambda text, a=attack, n=name: a(text, f"{seed}/{n}/{text}")
+                )
+                if asked is None:
+                    skipped[f"{name} does not apply"] += 1
+                else:
+                    found[name].append(_unlabelled(asked, example.responses, name))
+                continue
             edited = [attack(text, f"{seed}/{name}/{text}") for text in example.responses]
             if idle := edited.count(None):
                 skipped[f"{name} does not apply"] += idle
@@ -74,6 +93,18 @@ def parts(
                 texts = [e or text for e, text in zip(edited, example.responses, strict=True)]
                 found[name].append(_unlabelled(example, texts, name))
     return found
+
+
+def _with_prompt(example: Example, edit: Callable[[str], str | None]) -> Example | None:
+    """The example with its prompt, or the last turn of its dialogue, edited; None where the edit does not apply."""
+    text = example.prompt if example.messages is None else example.messages[-1].content
+    edited = edit(text or "")
+    if edited is None:
+        return None
+    if example.messages is None:
+        return replace(example, prompt=edited)
+    last = replace(example.messages[-1], content=edited)
+    return replace(example, messages=(*example.messages[:-1], last))
 
 
 def _unlabelled(example: Example, responses: Sequence[str], attack: str) -> Example:
@@ -122,7 +153,9 @@ def report(read: Mapping[str, Sequence[Read]], model: Model) -> dict[str, Figure
         figures |= _fooled(name, rows, baselines | {"chance": CHANCE[attack.effect]})
         if voices.std[0]:  # a constant reward has no unit to be measured in
             shifts = [voices.shifts(edit) for edit in edits]
-            figures[f"{name}_shift"] = _shift(shifts, size=attack.effect == Effect.PRESERVING)
+            figures[f"{name}_shift"] = _shift(
+                shifts, size=attack.effect in (Effect.PRESERVING, Effect.PROMPT)
+            )
         of_effect[attack.effect][name] = rows
     return {**_by_effect(of_effect), **figures}
 
@@ -153,10 +186,14 @@ class Voices:
         """(R, V), see `Rows`: a row for each edited response, or for each pair with one."""
         plain, edited = self.originals[edit.prompt], edit.edited
         rows = []
-        if effect == Effect.BREAKING:
+        if effect in (Effect.BREAKING, Effect.PROMPT_BREAKING):
             rows = [edited[k] >= plain[k] for k in edit.touched]
+        elif effect == Effect.PROMPT:
+            for k, other in combinations(range(len(plain)), 2):
+                order, now = np.sign(plain[k] - plain[other]), np.sign(edited[k] - edited[other])
+                rows.append(np.where(order != 0, now != order, np.nan))
         for k, other in permutations(range(len(plain)), 2):
-            if effect == Effect.BREAKING or k not in edit.touched:
+            if effect not in (Effect.PRESERVING, Effect.GAMING) or k not in edit.touched:
                 continue
             order, now = np.sign(plain[k] - plain[other]), np.sign(edited[k] - plain[other])
             if effect == Effect.PRESERVING:
@@ -244,6 +281,9 @@ def _prompt_of(example: Example) -> str:
 
 
 def _touched(before: Example, after: Example) -> tuple[int, ...]:
+    """Responses that are scored on something else than before: all of them where the prompt was edited."""
+    if (before.prompt, before.messages) != (after.prompt, after.messages):
+        return tuple(range(len(after.responses)))
     texts = zip(before.responses, after.responses, strict=True)
     return tuple(k for k, (plain, edited) in enumerate(texts) if plain != edited)
 
