@@ -48,6 +48,7 @@ class InFlight:
         self._cache = cache
         self._metrics = metrics
         self._entries: dict[bytes, Entry] = {}
+        self._new: list[Entry] = []  # of this turn of the loop
         self._worker: Worker | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -56,12 +57,15 @@ class InFlight:
         self._worker, self._loop = worker, asyncio.get_running_loop()
 
     def request(self, windows: Iterable[tuple[bytes, Window]], ticket: Ticket) -> list[Entry]:
-        """One entry a window: remembered, joined or new; the new ones go to the worker together.
+        """One entry a window: remembered, joined or new.
+
+        The new ones go to the worker with all others of this turn of the loop: one wake-up of the
+        device for all of them, and one batch.
 
         Args:
             windows: each with the key of its content.
         """
-        assert self._worker is not None
+        assert self._loop is not None
         entries: list[Entry] = []
         new: list[Entry] = []
         hits = 0
@@ -92,7 +96,9 @@ class InFlight:
         ticket.entries += entries
         self._metrics.windows(hits=hits, joined=len(entries) - hits - len(new), misses=len(new))
         if new:
-            self._worker.submit(new)
+            if not self._new:
+                self._loop.call_soon(self._submit)
+            self._new += new
         return entries
 
     def abandon(self, ticket: Ticket) -> None:
@@ -114,6 +120,11 @@ class InFlight:
         assert self._loop is not None
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
             self._loop.call_soon_threadsafe(self._settle, entries)
+
+    def _submit(self) -> None:
+        assert self._worker is not None
+        new, self._new = self._new, []
+        self._worker.submit([entry for entry in new if not entry.abandoned])
 
     def _join(self, entry: Entry, ticket: Ticket) -> None:
         """Another request waits for it: the later deadline and the faster lane hold."""

@@ -249,6 +249,7 @@ class Metrics:
         )
         for name, (unit, text) in WINDOW.items():
             describe("gauge", f"window_{name}", unit, text, WINDOW_LABELS)
+        self._answered: dict[tuple[str, str, str], tuple[Counter, Histogram]] = {}
         self._watches: dict[str, RewardWatch] = {}
         self._loaded: dict[str, tuple[str, ...]] = {}
         self.registry.register(WindowCollector(self._watches))
@@ -270,8 +271,14 @@ class Metrics:
 
     def request(self, door: str, route: str, code: str, seconds: float) -> None:
         """One answered request; code is "ok" or that of its error."""
-        self._requests.labels(door, route, code).inc()
-        self._request_seconds.labels(door, route).observe(seconds)
+        children = self._answered.get((door, route, code))
+        if children is None:
+            children = self._answered[door, route, code] = (
+                self._requests.labels(door, route, code),
+                self._request_seconds.labels(door, route),
+            )
+        children[0].inc()
+        children[1].observe(seconds)
 
     def error(self, code: str) -> None:
         """One failed request or failed sample."""

@@ -45,6 +45,8 @@ from tureen.text.encoding import EncodedResponse, Window
 log = logging.getLogger(__name__)
 
 _CHUNK_RESPONSES = 16  # are tokenised at a time, so that a big request feeds the device early
+_SHORT_RESPONSES, _SHORT_CHARACTERS = 4, 1024
+"""Of a request that is tokenised in place: to hand it to a thread would take longer than that."""
 _JUDGED_AT_ONCE = 16  # responses, before the loop may do something else
 
 Outcome = tuple[Score, ...] | TureenError
@@ -215,9 +217,14 @@ class Serving:
         route = caller.route if caller is not None else IN_PROCESS
         encoded: list[_Encoded | TureenError] = []
         tokenize_ns = 0
+        short = _is_short(samples)
         for chunk in _chunks(samples):
-            some, took_ns = await loop.run_in_executor(
-                self._threads, self._encode, chunk, options, plan, route
+            some, took_ns = (
+                self._encode(chunk, options, plan, route)
+                if short
+                else await loop.run_in_executor(
+                    self._threads, self._encode, chunk, options, plan, route
+                )
             )
             tokenize_ns += took_ns
             encoded += some
@@ -379,6 +386,16 @@ def _score(
         comparable=comparable,
     )
     return score, reading
+
+
+def _is_short(samples: Sequence[Sample]) -> bool:
+    if sum(max(1, len(one.responses)) for one in samples) > _SHORT_RESPONSES:
+        return False
+    texts = chain.from_iterable(
+        (one.prompt or "", *one.context, *one.responses, *(m.content for m in one.messages or ()))
+        for one in samples
+    )
+    return sum(map(len, texts)) <= _SHORT_CHARACTERS
 
 
 def _chunks(samples: Sequence[Sample]) -> Iterator[Sequence[Sample]]:

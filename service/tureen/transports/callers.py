@@ -6,8 +6,6 @@ import random
 import re
 from collections.abc import Mapping
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
 from tureen.engine.caller import CALLER, Caller
 
 REQUEST_ID = "x-request-id"
@@ -16,7 +14,6 @@ CARRIER = ("traceparent", "tracestate")
 
 _draw = random.Random()
 _USABLE_ID = re.compile(r"[!-~]{1,128}")
-_NAMES = {name.encode(): name for name in (REQUEST_ID, *CARRIER)}
 
 
 def enter(headers: Mapping[str, str]) -> Caller:
@@ -32,27 +29,3 @@ def enter(headers: Mapping[str, str]) -> Caller:
     )
     CALLER.set(caller)
     return caller
-
-
-class NameCallers:
-    """ASGI middleware: a `Caller` for each HTTP request, its id in the answer as X-Request-Id."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return await self.app(scope, receive, send)
-        headers = {
-            _NAMES[name]: value.decode("latin-1")
-            for name, value in scope["headers"]
-            if name in _NAMES
-        }
-        echoed = (REQUEST_ID.encode(), enter(headers).request_id.encode())
-
-        async def naming(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], echoed]
-            await send(message)
-
-        await self.app(scope, receive, naming)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request, Response
 from fastapi.routing import APIRoute
@@ -14,7 +14,6 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import PlainTextResponse
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tureen._version import __version__
 from tureen.contracts import (
@@ -35,7 +34,7 @@ from tureen.errors import (
     nearest,
     quoted,
 )
-from tureen.transports import compat, console, openapi, soup_routes
+from tureen.transports import asgi, compat, console, openapi, soup_routes
 from tureen.transports.admission import (
     RETRY_AFTER_S,
     Admission,
@@ -44,11 +43,10 @@ from tureen.transports.admission import (
     deadline_of,
     priority_of,
 )
-from tureen.transports.callers import NameCallers
 from tureen.transports.json_body import JsonBody
 from tureen.transports.reply import error_headers, json_reply, timing_headers
 
-UNREAD = "tureen.unread"  # in the scope of a request whose body is no longer waited for
+T = TypeVar("T")
 CLIENT_CLOSED_REQUEST = 499  # nginx's status for it; nobody is there to read it
 
 
@@ -60,8 +58,7 @@ def create_app(admission: Admission) -> FastAPI:
         description="Reward models as a service: text in, a reward with its reasons out.",
         redoc_url=None,
     )
-    app.add_middleware(CloseWhenLeaving, admission=admission)
-    app.add_middleware(NameCallers)
+    asgi.build(app, admission)
     openapi.install(app)
     _answer_every_error(app, admission)
     answer, look_up = _answering(admission), _looking_up(admission)
@@ -73,26 +70,6 @@ def create_app(admission: Admission) -> FastAPI:
     _operating_routes(app, admission)
     console.install(app)
     return app
-
-
-class CloseWhenLeaving:
-    """Ends connections with an answer: of a server that leaves, and where a body is still to come.
-
-    Else the first would have to close them under the next request, and the second would go on
-    receiving what nobody reads.
-    """
-
-    def __init__(self, app: ASGIApp, admission: Admission) -> None:
-        self.app, self.admission = app, admission
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def closing(message: Message) -> None:
-            last = self.admission.leaving or UNREAD in scope
-            if last and message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], (b"connection", b"close")]
-            await send(message)
-
-        await self.app(scope, receive, closing)
 
 
 def _answering(admission: Admission, *, admin: bool = False) -> compat.Answer:
@@ -251,7 +228,7 @@ async def _read(request: Request, admission: Admission, deadline_ns: int | None)
     it is compressed."""
     encoding = request.headers.get("content-encoding", "identity")
     if encoding.lower() != "identity":
-        request.scope[UNREAD] = True
+        request.scope[asgi.UNREAD] = True
         raise InvalidRequest(
             f"Content-Encoding is {quoted(encoding)}; bodies are read as they come; send it without.",
             field="content-encoding",
@@ -275,7 +252,7 @@ async def _read(request: Request, admission: Admission, deadline_ns: int | None)
         admission.scorer()  # a server that leaves waits for no body, but says so
         raise
     except TimeoutError:
-        request.scope[UNREAD] = True
+        request.scope[asgi.UNREAD] = True
         raise DeadlineExceeded(
             f"Time was up when {size} bytes of the body had come; give more in "
             f"X-Request-Timeout-Ms, and send the body within {patience_s:g} s (receive_timeout_s)."
@@ -283,24 +260,28 @@ async def _read(request: Request, admission: Admission, deadline_ns: int | None)
     return b"".join(pieces)
 
 
-async def _while_connected(request: Request, work: Awaitable[object]) -> object:
+async def _while_connected(request: Request, work: Awaitable[T]) -> T:
     """The outcome of `work`, which is cancelled when the connection closes first."""
+    task, gone = asyncio.current_task(), False
+    assert task is not None
 
     async def disconnect() -> None:
+        nonlocal gone
         while (await request.receive())["type"] != "http.disconnect":
             pass
+        gone = True
+        task.cancel()
 
-    task, gone = asyncio.ensure_future(work), asyncio.ensure_future(disconnect())
+    watching = asyncio.create_task(disconnect())
     try:
-        await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
-            return task.result()
-        task.cancel()
-        await asyncio.wait((task,))
-        raise CallerGone
+        return await work
+    except asyncio.CancelledError:
+        if not gone:
+            raise
+        task.uncancel()
+        raise CallerGone from None
     finally:
-        task.cancel()
-        gone.cancel()
+        watching.cancel()
 
 
 def _error(error: TureenError, status: int, headers: Any = None) -> Response:

@@ -50,6 +50,8 @@ def run(config: Config) -> int:
     Raises UsageError when a port or a key cannot be had, and whatever loading the model raises.
     """
     logs.configure(config)
+    # Texts are tokenised one by one: a pool of threads for each would only be woken in vain.
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         status = runner.run(serve(config))
     if busy():  # told to leave in the middle of loading, which may be deep inside a library
