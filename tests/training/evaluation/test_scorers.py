@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pico
 import pytest
 from server_process import Server, serving
 
 from tureen.contracts import ErrorInfo
+from tureen.errors import IncompatibleSoup
 from tureen.model.manifest import ModelError
+from tureen.model.soup import make_soup
 from tureen_training import cli, evaluate
 from tureen_training.data.records import Example
-from tureen_training.evaluation.scorers import DirectoryScorer, ServiceScorer
+from tureen_training.evaluation.scorers import DirectoryScorer, ServiceScorer, open_scorer
 from tureen_training.metrics import Figure
 
 SAME = 1e-4
@@ -86,6 +89,41 @@ def test_what_is_too_long_is_an_error_of_its_own_at_both(server: Server, models:
         assert found[0].code == "input_too_long"
         assert not isinstance(found[1], ErrorInfo)
         assert len(found[1]) == 2
+
+
+def test_a_member_is_judged_as_the_model_it_was(tmp_path: Path):
+    """Raw values of heads: the calibration stays the soup's."""
+    directories = pico.bert_members(tmp_path / "members", 2)
+    make_soup(directories, None, tmp_path / "soup", "uniform")
+    examples = [Example(prompt_id="p", origin="test", prompt="Why?", responses=("Yes.", "No."))]
+
+    def values(scorer: DirectoryScorer) -> list[float]:
+        ((_, found),) = scorer.score(examples)
+        assert not isinstance(found, ErrorInfo)
+        return [head.value for reading in found for head in reading.heads.values()]
+
+    soup = DirectoryScorer(tmp_path / "soup", max_batch_tokens=4096)
+    for directory in directories:
+        alone = DirectoryScorer(directory, max_batch_tokens=4096)
+        member = DirectoryScorer(tmp_path / "soup", member=directory.name, max_batch_tokens=4096)
+        assert member.model.model_id == f"{soup.model.model_id}/{directory.name}"
+        assert member.model.lineages == alone.model.lineages
+        assert member.model.fingerprint != soup.model.fingerprint
+        assert values(member) == pytest.approx(values(alone), abs=SAME)
+        assert values(member) != pytest.approx(values(soup), abs=SAME)
+        ((_, found),) = member.score(examples, members=True)
+        assert not isinstance(found, ErrorInfo)
+        assert [reading.members for reading in found] == [(reading.reward,) for reading in found]
+    with pytest.raises(IncompatibleSoup, match="'member-2' is no ingredient"):
+        DirectoryScorer(tmp_path / "soup", member="member-2", max_batch_tokens=4096)
+
+
+@pytest.mark.parametrize("fields", [{"url": "localhost:1", "model": "m"}, {}])
+def test_a_member_is_of_a_soup_that_is_loaded_here(fields: dict):
+    with pytest.raises(ValueError, match="member is 'a', an ingredient of a soup"):
+        evaluate.Config(data="d", member="a", **fields)
+    with pytest.raises(ValueError, match="length is no soup"):
+        open_scorer("length", member="a", max_batch_tokens=1)
 
 
 def test_no_such_model():

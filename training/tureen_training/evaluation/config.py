@@ -15,6 +15,8 @@ class Config:
     model: a reward model: a directory, the name of one in TUREEN_MODELS or in a checkout's service/models, or a
         Hugging Face id; length or random for a reward that reads nothing. Empty is grounded-qa where nothing
         else is to be judged. With `url`: the id of one of the service's models; empty is its default.
+    member: an ingredient of the soup `model`, to be judged as a model of its own: its weights alone, with the soup's
+        calibration.
     url: of a running service, to score there: http://host:port, or host:port for gRPC; empty scores here.
     api_key: of the service, if it asks for one.
     policy: a language model, by the path of a directory or its name on the Hugging Face hub.
@@ -44,6 +46,7 @@ class Config:
     data: str
     suite: str = "qa_feedback"
     model: str = ""
+    member: str = ""
     url: str = ""
     api_key: str = ""
     policy: str = ""
@@ -80,6 +83,11 @@ class Config:
         if self.responses_per_prompt < 1:
             raise ValueError(
                 f"responses_per_prompt is {self.responses_per_prompt}; give at least 1"
+            )
+        if self.member and (self.url or not self.model):
+            raise ValueError(
+                f"member is {self.member!r}, an ingredient of a soup that is loaded here; name the soup with model, "
+                "and leave url out"
             )
         for one, other in (("before", "after"), ("judge_url", "judge_model")):
             if bool(getattr(self, one)) != bool(getattr(self, other)):

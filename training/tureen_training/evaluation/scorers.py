@@ -16,7 +16,7 @@ from tureen.client import GrpcRewardClient, RewardClient
 from tureen.contracts import ErrorInfo, ModelInfo, Priority
 from tureen.errors import TureenError, from_info
 from tureen.model.checkpoint import load
-from tureen.model.directory import find_model, open_model
+from tureen.model.directory import find_model, open_model, reweighted
 from tureen.model.manifest import HeadSpec, ModelError
 from tureen.text.encoding import TextEncoder, Window
 from tureen_training.data.items import Item, encode, run, tensors
@@ -68,28 +68,35 @@ class Scorer(Protocol):
 class DirectoryScorer:
     """Loads a model, as `tureen serve` would find it, and scores here."""
 
-    def __init__(self, model: str | Path, *, max_batch_tokens: int, device: str = "cpu") -> None:
+    def __init__(
+        self, model: str | Path, *, member: str = "", max_batch_tokens: int, device: str = "cpu"
+    ) -> None:
         """
         Args:
             model: a directory, the name of one in TUREEN_MODELS or in a checkout's service/models, or a
                 Hugging Face id.
+            member: the ingredient of a soup that counts alone; empty is the soup.
             max_batch_tokens: of one forward pass.
         Raises:
             ModelError: there is none, or it cannot be loaded.
+            TureenError: `model` is no soup, or has no such ingredient.
         """
-        loaded = load(find_model(model), device=device)
+        opened = open_model(find_model(model))
+        if member:
+            opened = reweighted(opened, {member: 1.0})
+        loaded = load(opened, device=device)
         manifest = loaded.manifest
         self._encoder = TextEncoder.from_directory(loaded.tokenizer_directory, manifest.text)
         self._forward = forward_of(loaded.model, self._encoder)
         self._forward_all = forward_of(loaded.model, self._encoder, None)
-        self._members = manifest.groups - 1
+        self._members = 0 if member else manifest.groups - 1
         self._max_batch_tokens = max_batch_tokens
         self.model = Model(
-            model_id=manifest.model_id,
+            model_id=f"{manifest.model_id}/{member}" if member else manifest.model_id,
             fingerprint=loaded.fingerprint,
             heads=manifest.heads,
             temperature=manifest.temperature,
-            lineages=tuple(ingredient.lineage for ingredient in manifest.ingredients),
+            lineages=tuple(one.lineage for one in manifest.ingredients if one.coefficient),
         )
 
     def score(
@@ -212,6 +219,7 @@ class TrivialScorer:
 def open_scorer(
     model: str = "",
     *,
+    member: str = "",
     url: str = "",
     api_key: str = "",
     max_batch_tokens: int,
@@ -221,13 +229,20 @@ def open_scorer(
     """A reward model by name, of a running service where there is a URL; the default model where neither is given.
 
     Args:
-        model: also one of `TRIVIAL`. seed: of the random reward.
+        model: also one of `TRIVIAL`, which has no `member`. seed: of the random reward.
+
+    Raises:
+        ValueError: a member of a reward that reads nothing.
     """
     if url:
         return ServiceScorer(url, model=model or None, api_key=api_key or None)
     if model in TRIVIAL:
+        if member:
+            raise ValueError(f"member is {member!r}, but {model} is no soup; leave it out")
         return TrivialScorer(model, seed)
-    return DirectoryScorer(model or DEFAULT_MODEL, max_batch_tokens=max_batch_tokens, device=device)
+    return DirectoryScorer(
+        model or DEFAULT_MODEL, member=member, max_batch_tokens=max_batch_tokens, device=device
+    )
 
 
 def _own_member(readings: tuple[Reading, ...]) -> tuple[Reading, ...]:

@@ -69,6 +69,7 @@ class Subjects:
         config = self._config
         opened = open_scorer(
             config.model,
+            member=config.member,
             url=config.url,
             api_key=config.api_key,
             max_batch_tokens=config.max_batch_tokens,
