@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -25,6 +25,7 @@ from tureen.config import Config
 from tureen.engine.loading import load_model
 from tureen.engine.metrics import Metrics
 from tureen.engine.scorer import Scorer
+from tureen.engine.scoring import Scoring
 from tureen.engine.served import ServedModel
 from tureen.engine.soups import Soups, SoupSource
 from tureen.transports.admission import Admission
@@ -89,9 +90,15 @@ def _growth(before: dict, after: dict) -> dict:
 
 @contextmanager
 def open_doors(
-    model: ServedModel | None = None, source: SoupSource | None = None, **settings: Any
+    model: ServedModel | None = None,
+    source: SoupSource | None = None,
+    behind: Callable[[Scorer], Scoring] = lambda scorer: scorer,
+    **settings: Any,
 ) -> Iterator[OpenDoors]:
-    """A server in a thread of its own, ready; `settings` are those of Config."""
+    """A server in a thread of its own, ready; `settings` are those of Config.
+
+    behind: what the doors ask, instead of the scorer itself.
+    """
     served = model if model is not None else load_model("stub")
     soups_of = source if source is not None else SoupSource(None, lambda _: served)
     gate = Gated(served.backend)
@@ -107,7 +114,7 @@ def open_doors(
         )
         await scorer.start()
         soups = Soups(scorer, soups_of)
-        admission.open(scorer, soups)
+        admission.open(behind(scorer), soups)
         await doors.open()
         gate.rows = 0  # those of the start-up check
         loop = asyncio.get_running_loop()

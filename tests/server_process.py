@@ -40,7 +40,11 @@ class Server(Loopback):
 
 @contextmanager
 def serving(
-    model: str = "stub", *flags: str, env: dict[str, str] | None = None, timeout_s: float = 120
+    model: str = "stub",
+    *flags: str,
+    command: str = "serve",
+    env: dict[str, str] | None = None,
+    timeout_s: float = 120,
 ) -> Iterator[Server]:
     """Starts the server, waits for the line that says it is ready, stops it at the end."""
     process = subprocess.Popen(
@@ -48,7 +52,7 @@ def serving(
             sys.executable,
             "-m",
             "tureen.cli",
-            "serve",
+            command,
             model,
             "--http-port",
             "0",

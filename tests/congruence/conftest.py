@@ -1,6 +1,7 @@
 """Three models behind one server each, and every way to ask it."""
 
 import dataclasses
+import pickle
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -13,6 +14,9 @@ from tureen import RewardClient, SampleResult, ScoreRequest, ScoreResponse
 from tureen.client import GrpcRewardClient
 from tureen.contracts import ScoreOptions
 from tureen.engine.loading import load_model
+from tureen.engine.remote import Answer, Asked, RemoteScorer, answer
+from tureen.engine.scorer import Scorer
+from tureen.engine.scoring import Scoring
 from tureen.engine.served import ServedModel
 from tureen.model.export_onnx import export
 from tureen.model.soup import make_soup
@@ -69,21 +73,38 @@ def pico_soup(tmp_path_factory: pytest.TempPathFactory):
     return soup
 
 
-@pytest.fixture(scope="session", params=["stub", "torch", "onnx"])
+@pytest.fixture(scope="session", params=["stub", "torch", "onnx", "elsewhere"])
 def served(request: pytest.FixtureRequest) -> Iterator[Served]:
-    if request.param == "stub":
+    behind: Callable[[Scorer], Scoring] = elsewhere if request.param == "elsewhere" else here
+    if request.param in ("stub", "elsewhere"):
         model = load_model("stub")
     else:
         soup = request.getfixturevalue("pico_soup")
         model = load_model(soup, backend=request.param, device="cpu", threads=1)
-    with serve(model) as running:
+    with serve(model, behind) as running:
         yield running
 
 
+def here(scorer: Scorer) -> Scoring:
+    return scorer
+
+
+def elsewhere(scorer: Scorer) -> Scoring:
+    """As if the engine were in another process: all that goes there and back is written down."""
+
+    async def ask(asked: Asked) -> Answer:
+        made = await answer(scorer, pickle.loads(pickle.dumps(asked)))
+        return pickle.loads(pickle.dumps(made))
+
+    remote = RemoteScorer(ask, scorer.limits, scorer.metrics)
+    remote.learn(scorer.models(), None)
+    return remote
+
+
 @contextmanager
-def serve(model: ServedModel) -> Iterator[Served]:
+def serve(model: ServedModel, behind: Callable[[Scorer], Scoring]) -> Iterator[Served]:
     with ExitStack() as stack:
-        doors = stack.enter_context(open_doors(model, cache_bytes=0))
+        doors = stack.enter_context(open_doors(model, behind=behind, cache_bytes=0))
         yield Served(
             doors,
             http=stack.enter_context(RewardClient(doors.url)),

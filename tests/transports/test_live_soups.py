@@ -1,14 +1,13 @@
 """Soups of a real server process: over HTTP, gRPC and `tureen soup`, under load and after a restart."""
 
 import json
-import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx2
 import pico
 import pytest
+from asked_all_the_time import asked_all_the_time
 from doors import http_refusal
 from held_engine import rewards
 from server_process import Server, serving
@@ -137,36 +136,13 @@ def test_a_swap_under_load_is_seen_whole_through_both_doors(server: Server, dire
         admin.activate_soup(lean)
         expected[lean] = rewards(admin.score_samples(SAMPLES))
         admin.rollback_soup(lean)
-        done, seen = threading.Event(), set()
-
-        def ask(kind: type, at: str, first: int) -> int:
-            count = 0
-            with kind(at, api_key=KEY, retry=NEVER) as client:
-                while not done.is_set():
-                    place = (first + count) % len(SAMPLES)
-                    answer = client.score_samples([SAMPLES[place]])
-                    known = expected[answer.fingerprint][place]
-                    assert rewards(answer) == [pytest.approx(known, abs=1e-5)]
-                    seen.add(answer.fingerprint)
-                    count += 1
-            return count
-
-        with ThreadPoolExecutor(6) as pool:
-            asking = [
-                pool.submit(ask, kind, at, first)
-                for first in range(3)
-                for kind, at in ((RewardClient, server.url), (GrpcRewardClient, server.target))
-            ]
-            try:
-                for _ in range(3):
-                    admin.activate_soup(lean)
-                    admin.score_samples(SAMPLES)
-                    admin.rollback_soup(lean)
-                    admin.score_samples(SAMPLES)
-            finally:
-                done.set()
-            assert all(one.result() > 0 for one in asking)
-        assert seen == {origin, lean}
+        with asked_all_the_time(server, SAMPLES, expected, api_key=KEY, retry=NEVER) as asking:
+            for _ in range(3):
+                admin.activate_soup(lean)
+                admin.score_samples(SAMPLES)
+                admin.rollback_soup(lean)
+                admin.score_samples(SAMPLES)
+        assert set(asking.answered) == {origin, lean}
 
 
 def test_the_command(server: Server, capsys: pytest.CaptureFixture[str], monkeypatch):
