@@ -1,8 +1,9 @@
 """Watching for trouble in the loop: figures of a step's responses, and thresholds on them.
 
 What the published record says of each figure, and where its threshold comes from, stands beside `THRESHOLDS`; they
-are starting points to be fitted on runs of one's own. Low disagreement is no evidence of safety: members with one
-pretraining share their errors (Eisenstein et al., arXiv:2312.09244).
+are starting points to be fitted on runs of one's own, by the rule of demo `alarms`, which also says how late they are
+as they stand. Low disagreement is no evidence of safety: members with one pretraining share their errors (Eisenstein
+et al., arXiv:2312.09244).
 """
 
 from __future__ import annotations
