@@ -188,6 +188,7 @@ def test_a_judge_reads_the_policys_own_answers(data: Path, tmp_path: Path):
         (gull, "Who knows?", False),
         (sky, "It is not.", True),
         (sky, "It is.", False),
+        (sky, " ", True),  # so it stands in the data
         ("Another?", "Yes.", True),
     ]
     feedback_files.write(
@@ -264,6 +265,7 @@ def test_a_reward_on_answers_that_people_labelled(data: Path):
         ("Q: What is a gull?\nA: A bird.\nTrue:", " yes"),
         ("Q: What is a gull?\nA: A fish of the north.\nIt swims.\nTrue:", " no"),
         ("Q: Is the sky green?\nA: Never.\nTrue:", " yes"),
+        ("Q: Is the sky green?\nA: \nTrue:", " no"),
     ]
     path = data / "truthfulqa/finetune_truth.jsonl"
     feedback_files.write(path, [{"prompt": p, "completion": c} for p, c in lines])

@@ -64,10 +64,12 @@ def labelled(job: Job, what: str, asked: Sequence[tuple[str, str]]) -> list[Labe
 
 
 def _answers(path: Path, what: str) -> dict[str, tuple[set[str], set[str]]]:
-    """Question -> what was said yes to, and no to; an answer that was said both to is neither."""
+    """Question -> what was said yes to, and no to; an answer that was said both to is neither, a blank one no answer."""
     found: dict[str, tuple[set[str], set[str]]] = {}
     for fields in rows(path):
         question, answer, label = _record(fields, what)
+        if not answer.strip():
+            continue
         yes, no = found.setdefault(question, (set(), set()))
         (yes if label else no).add(answer)
     return {question: (yes - no, no - yes) for question, (yes, no) in found.items()}
@@ -75,10 +77,10 @@ def _answers(path: Path, what: str) -> dict[str, tuple[set[str], set[str]]]:
 
 def _record(fields: Fields, what: str) -> tuple[str, str, bool]:
     if "completion" not in fields.record:
-        return fields.text("question"), fields.text("answer"), fields.get(_FIELDS[what], bool)
+        return fields.text("question"), fields.get("answer", str), fields.get(_FIELDS[what], bool)
     head, _, answer = fields.text("prompt").partition("\nA: ")
     answer, _, rest = answer.rpartition("\n")
-    if not head.startswith("Q: ") or not answer.strip() or not rest.endswith(":"):
+    if not head.startswith("Q: ") or not rest.endswith(":"):
         raise fields.bad("'prompt' is not 'Q: …', 'A: …' and what is asked of it, a line each")
     return (
         head.removeprefix("Q: "),
