@@ -32,10 +32,24 @@ class Server(Loopback):
     process: subprocess.Popen
     log: list[str]
 
+    def children(self, role: str = "") -> list[int]:
+        """Processes that it started, with `role` in their command line."""
+        pid = self.process.pid
+        with open(f"/proc/{pid}/task/{pid}/children", encoding="utf-8") as listed:
+            return [child for child in map(int, listed.read().split()) if role in _command(child)]
+
     def stop(self, timeout_s: float = 30) -> int:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         return self.process.wait(timeout_s)
+
+
+def _command(pid: int) -> str:
+    try:
+        with open(f"/proc/{pid}/cmdline", encoding="utf-8") as command:
+            return command.read()
+    except (FileNotFoundError, ProcessLookupError):  # it ended meanwhile
+        return ""
 
 
 @contextmanager

@@ -48,6 +48,7 @@ def test_every_layer_of_the_diagram_is_a_package():
         "adapters",
         "commands",
         "console",
+        "frontends",
         "ray",
         "__pycache__",
     }

@@ -51,6 +51,13 @@ class Config(BaseSettings):
     grpc_port: int = Field(
         default=8081, ge=0, le=65535, description="Port of gRPC; 0 takes a free one."
     )
+    front_ends: int = Field(
+        default=0,
+        ge=0,
+        le=64,
+        description="Processes that do HTTP, gRPC, JSON and keys for the one that has the device; 0: "
+        "one process does all. For machines with cores to spare.",
+    )
     backend: BackendName = Field(
         default="auto",
         description="What runs the model. auto: where an up-to-date export lies beside the weights "

@@ -1,5 +1,9 @@
 """The server alone: a stub in the place of the model.
 
+`front_ends`: the same server as one process, and with front ends before it; requests a second, which
+cores to spare would raise, and the processor time of each process for a request, whose greatest sets
+the limit whatever the machine does else.
+
 `stub`: `tureen serve stub` against a bare FastAPI echo of the same bodies over HTTP, and one gRPC stream
 against HTTP; bodies are questions and responses without passages. `cost`: how time per sample and memory
 grow when one stream brings a thousand samples, or a million.
@@ -10,14 +14,17 @@ from __future__ import annotations
 import itertools
 import statistics
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 from bench import callers
 from bench.load import paired_ratio, percentiles_ms, run_closed, steady_rate
 from bench.plan import Part, Plan
-from bench.processes import free_port, module, rss_mb, running
+from bench.processes import cpu_s, free_port, module, rss_mb, running
 from bench.variants import STUB
 from bench.workload import Request, Workload, grpc_requests, http_requests
+from server_process import Server
 
+FRONT_ENDS = (0, 2)  # processes before the one with the device
 COST_CONCURRENCY = 64
 COST_REPEATS = 10_000  # up to which number the time is too short to be read once
 COST_CACHE_BYTES = 2**20  # full after the warm-up, so that what grows is not the cache
@@ -60,6 +67,57 @@ def measure_stub(plan: Plan) -> Part:
         ],
         {"rounds": {name: [round(rate, 1) for rate in found] for name, found in rates.items()}},
     )
+
+
+def measure_front_ends(plan: Plan) -> Part:
+    servers: dict[int, Server] = {}
+    found: dict[tuple[str, int], list[tuple[float, float, float]]] = {}
+    with ExitStack() as stack:
+        for count in FRONT_ENDS:
+            server = plan.serving(STUB, "--front-ends", str(count))
+            servers[count] = stack.enter_context(server)
+        for number in range(-1, plan.rounds):  # the first one warms up
+            for name in plan.turns(number + 1, ["http", "stream"]):
+                for count, server in servers.items():
+                    samples = plan.workload.samples(
+                        plan.stub_samples + 2 * plan.concurrency, context=False
+                    )
+                    door, requests = (
+                        (callers.http(server.http_port), http_requests(samples))
+                        if name == "http"
+                        else (callers.grpc_stream(server.target), grpc_requests(samples))
+                    )
+                    before = _cpu_s(server)
+                    outcome = run_closed(door, requests, plan.concurrency)
+                    engine, fronts = (
+                        (after - then) / len(samples) * 1e6
+                        for after, then in zip(_cpu_s(server), before, strict=True)
+                    )
+                    rate = steady_rate(outcome.done_s, plan.concurrency)
+                    if number >= 0:
+                        found.setdefault((name, count), []).append((rate, engine, fronts))
+            if number >= 0:
+                latest = {f"{name} {count}": rows[-1][0] for (name, count), rows in found.items()}
+                plan.say_round("front_ends", number, latest, "requests/s")
+    rows = []
+    for (name, count), measured in sorted(found.items()):
+        rate, engine, fronts = (statistics.median(column) for column in zip(*measured, strict=True))
+        rows.append(
+            {
+                "what": f"{name}, {count or 'no'} front ends",
+                "requests/s": round(rate, 1),
+                "µs/request, process of the device": round(engine),
+                "µs/request, front ends together": round(fronts),
+            }
+        )
+    return Part({}, rows, {})
+
+
+def _cpu_s(server: Server) -> tuple[float, float]:
+    """Of the process with the device, and of all front ends."""
+    fronts = server.children("front-end")
+    [engine] = server.children("device") if fronts else [server.process.pid]
+    return cpu_s(engine), sum(map(cpu_s, fronts))
 
 
 def measure_cost(plan: Plan) -> Part:

@@ -11,6 +11,7 @@
     members      four members with uncertainty against the soup alone
     lone         what one request waits beyond its forward pass
     lanes        interactive requests calm, and beside bulk that saturates
+    front_ends   the server without a model, as one process and with front ends before it
     stub, cost   the server without a model: against a bare echo; from a thousand samples to a million
     gpu          matrix products, an 8B-class decoder, shared prefixes (`bench.gpu`); null without CUDA
 
@@ -47,6 +48,7 @@ PARTS: dict[str, Callable[[Plan], Part]] = {
     "lone": latency.measure_lone,
     "lanes": latency.measure_lanes,
     "stub": overhead.measure_stub,
+    "front_ends": overhead.measure_front_ends,
     "cost": overhead.measure_cost,
     "gpu": gpu.measure,
 }

@@ -9,4 +9,9 @@ from tureen.transports import server
 
 
 def main(argv: Sequence[str]) -> int:
-    return server.run(config.load(argv))
+    settings = config.load(argv)
+    if not settings.front_ends:
+        return server.run(settings)
+    from tureen.frontends.supervisor import supervise
+
+    return server.in_loop(settings, supervise(settings))

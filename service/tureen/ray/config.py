@@ -70,6 +70,11 @@ class RayConfig(Config):
                 f"max_replicas is {self.max_replicas}, below min_replicas ({self.min_replicas}): "
                 "raise the first or lower the second"
             )
+        if self.front_ends:
+            raise ValueError(
+                f"front_ends is {self.front_ends}; a cluster's doors are processes already: leave it "
+                "out, and say how many with --doors"
+            )
         return self
 
     @property

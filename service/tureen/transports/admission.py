@@ -15,6 +15,7 @@ from tureen.config import Config
 from tureen.contracts import Priority, ScoreResponse
 from tureen.engine.caller import ANONYMOUS, CALLER
 from tureen.engine.metrics import Metrics
+from tureen.engine.quota import Quota
 from tureen.engine.scoring import Scoring, SoupKeeping
 from tureen.errors import (
     BackendFailure,
@@ -127,6 +128,10 @@ class Admission:
         caller = CALLER.get()
         if key is not None and caller is not None:
             caller.client, caller.lane, caller.quota = key.name, key.lane, key.quota
+
+    def quota(self, client: str) -> Quota | None:
+        """Of the key of this name; what `authenticate` gave to a caller in another process."""
+        return self._keys.quota(client)
 
     def knows(self, authorization: str | None) -> bool:
         """Whether `authenticate` would let this caller score."""

@@ -56,14 +56,16 @@ IDLE_MS = 15 * 60_000
 STATUS_CHARACTERS, ERROR_CHARACTERS = 256, 1024  # metadata beyond 8 KiB is lost on the way
 
 
-def create_server(admission: Admission) -> tuple[grpc.aio.Server, Health]:
+def create_server(
+    admission: Admission, *, shared_port: bool = False
+) -> tuple[grpc.aio.Server, Health]:
     """The server with its services, bound to no port yet, and the health it reports."""
     server = grpc.aio.server(
         options=[
             ("grpc.max_receive_message_length", RECEIVE_FACTOR * admission.config.max_body_bytes),
             ("grpc.max_send_message_length", -1),
             # Else a second server binds the same port in silence and takes half the connections.
-            ("grpc.so_reuseport", 0),
+            ("grpc.so_reuseport", int(shared_port)),
             ("grpc.server_handshake_timeout_ms", HANDSHAKE_TIMEOUT_MS),
             ("grpc.max_concurrent_streams", STREAMS_PER_CONNECTION),
             ("grpc.max_allowed_incoming_connections", admission.config.max_connections),

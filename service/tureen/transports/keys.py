@@ -63,6 +63,7 @@ class Keys:
                 "--api-key or --api-key-file, or say --insecure-no-key if everybody may score"
             )
         self._keys = (*scoring, *admin)
+        self._quotas = {key.name: key.quota for key in self._keys}
         self.open_to_strangers = not scoring
         self.has_admin = bool(admin)
         for what, found in (
@@ -75,6 +76,10 @@ class Keys:
                         f"two keys have the same {what} ({self._keys[place].name}); each must have "
                         "its own: change one of them"
                     )
+
+    def quota(self, name: str) -> Quota | None:
+        """Of the key of this name."""
+        return self._quotas.get(name)
 
     def scorer(self, authorization: str | None) -> Key | None:
         """Whoever may score; None is a stranger where there are no keys.

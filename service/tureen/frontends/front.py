@@ -1,0 +1,190 @@
+"""A front end: both doors, over the engine of the device process."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from tureen.config import Config
+from tureen.contracts import SoupInfo, SoupList
+from tureen.engine.caller import CALLER
+from tureen.engine.metrics import Metrics
+from tureen.engine.remote import Answer, Asked, RemoteScorer
+from tureen.engine.scoring import SoupKeeping
+from tureen.errors import Overloaded
+from tureen.frontends.link import Link, LinkLost
+from tureen.frontends.messages import Change, Counts, Exposition, News, read
+from tureen.transports.admission import RETRY_AFTER_S, Admission
+from tureen.transports.server import Doors, Ports, drained
+from tureen.transports.tracing import tracing_of
+
+AGAIN_S = 0.25  # after the device process was not there
+GONE = "the device process ended, and another one is on its way"
+
+Ask = Callable[[object], Awaitable[Any]]
+"""The device process; raises Overloaded where there is none."""
+
+
+async def serve(config: Config, ports: Ports, device: Path, told_to_leave: asyncio.Event) -> int:
+    """Until it is told to leave; 0 when all that was admitted was answered.
+
+    Args:
+        device: the socket of the device process.
+    """
+    share = max(1, config.max_connections // config.front_ends)
+    front = Front(config.model_copy(update={"max_connections": share}))
+    doors = Doors(front.config, front.admission, ports)
+    await doors.open()
+    connecting = asyncio.create_task(front.stay_connected(device))
+    try:
+        await told_to_leave.wait()
+        return 1 if await drained(config, front.admission, doors) else 0
+    finally:
+        connecting.cancel()
+        await doors.close()
+        front.close()
+        if front.admission.tracing is not None:
+            await asyncio.to_thread(front.admission.tracing.close)
+
+
+class Front:
+    """The link to the device process, and what the doors are told of it."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        metrics = ForwardedMetrics(self._count)
+        self.admission = FrontAdmission(config, metrics, self.ask)
+        self._soups = FrontSoups(self.ask)
+        self._scorer = RemoteScorer(self._score, config.limits(), metrics)
+        self._link: Link | None = None  # once it said what it has
+        self._trouble: str | None = f"{config.model} is being loaded"
+
+    async def stay_connected(self, device: Path) -> None:
+        """For good; the supervisor holds the socket, so that a new device process finds who waits."""
+        loop = asyncio.get_running_loop()
+        while True:
+            with suppress(OSError):
+                _, link = await loop.create_unix_connection(self._made, str(device))
+                await link.lost
+                if self._link is not None:
+                    self._link = None
+                    self._learn(News(None, GONE))
+            await asyncio.sleep(AGAIN_S)
+
+    def close(self) -> None:
+        if self._link is not None:
+            self._link.close()
+
+    async def ask(self, what: object) -> Any:
+        """
+        Raises:
+            Overloaded: there is no device process, or it went away. And what it raises.
+        """
+        if self._link is None:
+            raise self._absent()
+        try:
+            return await self._link.call(what)
+        except LinkLost:
+            raise self._absent() from None
+
+    async def _score(self, asked: Asked) -> Answer:
+        return read(await self.ask(asked))
+
+    def _made(self) -> Link:
+        link = Link(_nothing_is_asked, lambda said: self._hear(link, said), lambda _: None)
+        return link
+
+    def _hear(self, link: Link, said: object) -> None:
+        if isinstance(said, News):
+            self._link = link
+            self._learn(said)
+
+    def _learn(self, news: News) -> None:
+        self._trouble = news.trouble
+        self._scorer.learn(news.models, news.trouble)
+        if news.models is not None and not self.admission.leaving:
+            self.admission.open(self._scorer, self._soups)
+
+    def _count(self, counts: Counts) -> None:
+        if self._link is not None:
+            with suppress(LinkLost):
+                self._link.tell(counts)
+
+    def _absent(self) -> Overloaded:
+        return Overloaded(
+            f"Not answering now: {self._trouble or GONE}. Come back in {RETRY_AFTER_S:g} s.",
+            retry_after_s=RETRY_AFTER_S,
+        )
+
+
+class FrontSoups(SoupKeeping):
+    """Those of the device process."""
+
+    def __init__(self, ask: Ask) -> None:
+        self._ask = ask
+
+    async def list(self) -> SoupList:
+        return await self._ask(Change("list"))
+
+    async def create(self, coefficients: Mapping[str, float], by: str) -> SoupInfo:
+        return await self._ask(Change("create", (dict(coefficients), by)))
+
+    async def activate(self, fingerprint: str, by: str) -> SoupInfo:
+        return await self._ask(Change("activate", (fingerprint, by)))
+
+    async def rollback(self, fingerprint: str | None, by: str) -> SoupInfo:
+        return await self._ask(Change("rollback", (fingerprint, by)))
+
+    async def shadow(self, fingerprint: str, by: str) -> SoupInfo:
+        return await self._ask(Change("shadow", (fingerprint, by)))
+
+
+class FrontAdmission(Admission):
+    """Quotas are kept where all front ends meet, and so are metrics."""
+
+    def __init__(self, config: Config, metrics: Metrics, ask: Ask) -> None:
+        super().__init__(config, metrics, tracing_of(config))
+        self._ask = ask
+
+    def authenticate(self, authorization: str | None, *, admin: bool = False) -> None:
+        super().authenticate(authorization, admin=admin)
+        if (caller := CALLER.get()) is not None:
+            caller.quota = None
+
+    async def exposition(self) -> bytes:
+        """Raises Overloaded while there is no device process."""
+        return await self._ask(Exposition())
+
+
+class ForwardedMetrics(Metrics):
+    """What a door counts is counted by the device process."""
+
+    def __init__(self, forward: Callable[[Counts], None]) -> None:
+        super().__init__()
+        self._forward = forward
+        self._calls: list[tuple[str, tuple[object, ...]]] = []
+
+    def request(self, door: str, route: str, code: str, seconds: float) -> None:
+        self._add("request", door, route, code, seconds)
+
+    def error(self, code: str) -> None:
+        self._add("error", code)
+
+    def other_name(self, route: str) -> None:
+        self._add("other_name", route)
+
+    def _add(self, name: str, *arguments: object) -> None:
+        if not self._calls:
+            asyncio.get_running_loop().call_soon(self._send)  # all of a turn of the loop
+        self._calls.append((name, arguments))
+
+    def _send(self) -> None:
+        calls, self._calls = self._calls, []
+        self._forward(Counts(calls))
+
+
+async def _nothing_is_asked(what: object) -> object:
+    raise TypeError(f"the device process asks for nothing, and asked for {what}")
