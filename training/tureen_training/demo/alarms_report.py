@@ -32,7 +32,7 @@ def draw(report: dict[str, Any], path: Path) -> None:
 def show(report: dict[str, Any], console: Console, out: Path) -> None:
     rates = "in_time", "detected", "false", "gold"
     table = Table()
-    table.add_column("limits", overflow="fold", min_width=24)
+    table.add_column("limits", overflow="fold")
     for name in ("in time", "at all", "false", "gold itself", "after the peak, gold then"):
         table.add_column(name)
 
