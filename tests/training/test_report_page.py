@@ -7,7 +7,7 @@ from typing import Any
 
 from tureen_training.evaluation.headlines import HEADLINES
 from tureen_training.evaluation.suites import SUITES
-from tureen_training.report_page import Run, columns_of, html, rows
+from tureen_training.report_page import Run, cell, columns_of, html, rows
 
 KIND = "a reward model"
 
@@ -18,7 +18,14 @@ def run(suite: str, name: str, figures: dict[str, float], **more: Any) -> Run:
         "suite": suite,
         "judged": [judged],
         "figures": {
-            key: {"value": v, "low": v - 1, "high": v + 1, "n": 3, "baselines": {"chance": 0.5}}
+            key: {
+                "value": v,
+                "low": v - 1,
+                "high": v + 1,
+                "n": 3,
+                "prompts": 2,
+                "baselines": {"chance": 0.5},
+            }
             for key, v in figures.items()
         },
         **more,
@@ -86,6 +93,14 @@ def test_systems_of_flask_are_columns_and_kinds_are_headings():
         "<span class=value>0.500</span> ",
     ]
     assert factuality[4] == "–"
+
+
+def test_one_prompt_has_no_interval():
+    figure = run("ranked", "a", {"tau": 0.5}).figures["tau"]
+    assert "[-0.500, 1.500] n 3" in cell(figure)
+    assert "0.500</span> <span class=interval>one prompt, no interval, n 3" in cell(
+        {**figure, "prompts": 1}
+    )
 
 
 def test_headlines_are_of_suites_that_there_are():

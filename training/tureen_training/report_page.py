@@ -54,7 +54,8 @@ def html(suites: Suites, versions: Mapping[str, str], out: Path) -> str:
         f"<p>{sum(map(len, suites.values()))} runs of {len(suites)} suites. A cell has the value, below it the 95 % "
         "interval (bootstrap over prompts) and the number of observations; beside it all intervals of its row on one "
         "scale, with what predictors get that <b>read nothing</b> as dashed lines: a figure near them says little. "
-        "Interval against interval is a cautious comparison; of few prompts it tells apart only what is far apart.</p>",
+        "An interval without width says that the prompts agreed, not that others would. Interval against interval is a "
+        "cautious comparison.</p>",
         pages.contents({**links, "circumstances": "Circumstances"}),
         "<h2 id=overview>Overview</h2>",
         *_overview(suites),
@@ -180,9 +181,12 @@ def _cells(names: Sequence[str], figures: Sequence[Mapping[str, Any] | None]) ->
 def cell(figure: Mapping[str, Any] | None) -> str:
     if figure is None:
         return "–"
+    interval = f"[{figure['low']:.3f}, {figure['high']:.3f}]"
+    if figure["prompts"] < 2:  # resampling one prompt gives the same again, which says nothing
+        interval = "one prompt, no interval,"
     return (
-        f"<span class=value>{figure['value']:.3f}</span> <span class=interval>"
-        f"[{figure['low']:.3f}, {figure['high']:.3f}] n {figure['n']}</span>"
+        f"<span class=value>{figure['value']:.3f}</span> "
+        f"<span class=interval>{interval} n {figure['n']}</span>"
     )
 
 

@@ -25,7 +25,8 @@ def print_table(title: str, figures: Mapping[str, Figure], notes: Sequence[str])
         table.add_row(
             name,
             f"{figure.value:.3f}",
-            f"{figure.low:.3f} – {figure.high:.3f}",
+            # resampling one prompt gives the same again, which says nothing
+            f"{figure.low:.3f} – {figure.high:.3f}" if figure.prompts > 1 else "",
             str(figure.n),
             str(figure.prompts),
             " · ".join(f"{who} {value:.3f}" for who, value in figure.baselines.items()),

@@ -64,7 +64,7 @@ def labelled(job: Job, what: str, asked: Sequence[tuple[str, str]]) -> list[Labe
 
 
 def _answers(path: Path, what: str) -> dict[str, tuple[set[str], set[str]]]:
-    """Question -> what was said yes to, and no to; an answer that was said both to is neither, a blank one no answer."""
+    """Question -> what was said yes to, and no to; what was said both to is neither, and what is blank no answer."""
     found: dict[str, tuple[set[str], set[str]]] = {}
     for fields in rows(path):
         question, answer, label = _record(fields, what)
