@@ -80,7 +80,7 @@ class ModelMetrics:
         """Entries of one forward pass with a value that is NaN or infinite."""
         self._nonfinite.inc(entries)
 
-    def begun(self, route: str, *, doubled: int, missing: int) -> None:
+    def begun(self, route: str, doubled: int, missing: int) -> None:
         """Responses of one sample whose tokens begin with the begin token twice, or without it. From
         any thread."""
         self._metrics._double_bos.labels(self._model, route).inc(doubled)

@@ -54,19 +54,6 @@ class ServedModel:
         pad_id = self.encoder.tokenizer.pad_token_id
         return pad_id if isinstance(pad_id, int) else 0
 
-    @property
-    def bos_id(self) -> int | None:
-        """What a row begins with, if the tokenizer has a token for that; BERT calls it [CLS]."""
-        tokenizer = self.encoder.tokenizer
-        bos_id = tokenizer.bos_token_id
-        bos_id = bos_id if bos_id is not None else tokenizer.cls_token_id
-        return bos_id if isinstance(bos_id, int) else None
-
-    @property
-    def opens_with_bos(self) -> bool:
-        """Whether the tokenizer itself puts it before a text."""
-        return self.bos_id is not None and self.encoder.tokenizer.encode("a")[0] == self.bos_id
-
     def info(self, limits: EngineLimits) -> ModelInfo:
         backend, manifest = self.backend.info, self.manifest
         batch = limits.batch_limits(backend.device)

@@ -23,6 +23,7 @@ from tureen.contracts import (
     Timings,
 )
 from tureen.engine.background import in_background
+from tureen.engine.begin_tokens import BeginTokens
 from tureen.engine.cache import ValueCache
 from tureen.engine.caller import ANONYMOUS, CALLER, IN_PROCESS
 from tureen.engine.ensemble import judge
@@ -84,7 +85,7 @@ class Serving:
         self._limits = limits
         self._metrics = metrics.model(self.info, model.manifest.reward_reference)
         self._threads = tokenizer_threads
-        self._bos_id, self._opens_with_bos = model.bos_id, model.opens_with_bos
+        self._begin_tokens = BeginTokens.of(model.encoder.tokenizer)
         self._in_flight = InFlight(cache, self._metrics)
         kind = model.redistribution or ""  # attention stands among the values
         self._key = hashlib.blake2b(f"{model.fingerprint} {kind}".encode(), digest_size=16)
@@ -242,11 +243,7 @@ class Serving:
                 responses = self.model.encoder.encode(sample, plan.granularities, options.truncate)
                 windows = [_windows(one, plan) for one in responses]
                 keys = [[self._key_of(window) for window in some] for some in windows]
-                self._metrics.begun(
-                    route,
-                    doubled=sum(map(self._begins_twice, responses)),
-                    missing=sum(map(self._begins_without, responses)),
-                )
+                self._metrics.begun(route, *self._begin_tokens.count(responses))
                 repeated = [repetition(one.response_ids) for one in responses]
                 encoded.append(_Encoded(responses, windows, keys, repeated))
             except TureenError as error:
@@ -267,14 +264,6 @@ class Serving:
                     )
                 )
         return encoded, time.monotonic_ns() - started_ns
-
-    def _begins_twice(self, response: EncodedResponse) -> bool:
-        """Whether the first two tokens are both the one a row begins with, or came so."""
-        first = response.windows[0].input_ids[:2].tolist()
-        return response.doubled_bos or first == [self._bos_id, self._bos_id]
-
-    def _begins_without(self, response: EncodedResponse) -> bool:
-        return self._opens_with_bos and response.windows[0].input_ids[0] != self._bos_id
 
     def _key_of(self, window: Window) -> bytes:
         """Of the model's fingerprint and all that the device is given of a window."""
