@@ -182,10 +182,10 @@ def test_from_evaluate_to_the_page(tmp_path: Path, capsys):
     (run,) = (tmp_path / "length").glob("report.json")
     kept = json.loads(run.read_text())
     assert kept["about"] == SUITES["robustness"].about
-    assert "breaking     the edited response is worth as much" in kept["definitions"]
+    assert "the edited response is worth as much as the original" in kept["definitions"]
     assert {"tureen", "python", "torch", "transformers", "numpy"} == set(kept["versions"])
     assert (
-        "breaking     the edited response is worth as much"
+        "the edited response is worth as much as the original"
         in (tmp_path / "out/report.html").read_text()
     )
 
