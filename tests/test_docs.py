@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tureen.config import flag_table
+from tureen.config import Config, flag_table
 from tureen.engine.metrics import Metrics
 from tureen.errors import ERRORS
+from tureen.ray.config import RayConfig
 
 PAGE = Path(__file__).resolve().parents[1] / "service/README.md"
 
@@ -51,6 +52,7 @@ def alert_table() -> str:
 
 TABLES = {
     "flags": flag_table,
+    "ray flags": lambda: flag_table(RayConfig, Config),
     "errors": error_table,
     "metrics": metric_table,
     "alerts": alert_table,
