@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Iterator
 
 import pytest
 from doors import OpenDoors, open_doors
 from engine_fakes import PATIENCE_S
+
+from tureen.transports.http_protocol import Joining
 
 HEAD = b"POST /v1/score HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer wrong\r\n"
 
@@ -52,3 +55,38 @@ def test_a_body_in_chunks_of_one_byte_is_no_attack(refusing: OpenDoors):
     with socket.create_connection(("127.0.0.1", refusing.http_port), PATIENCE_S) as sender:
         sender.sendall(head + b"Transfer-Encoding: chunked\r\n\r\n" + chunks)
         assert sender.recv(100).startswith(b"HTTP/1.1 200 ")
+
+
+class Sent:
+    """A transport that keeps what is written."""
+
+    def __init__(self) -> None:
+        self.packets: list[bytes] = []
+        self.closed = False
+
+    def write(self, data: bytes) -> None:
+        self.packets.append(data)
+
+    def close(self) -> None:
+        self.closed = True
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+
+def test_what_is_written_in_one_turn_is_one_packet():
+    async def run() -> None:
+        sent, loop = Sent(), asyncio.get_running_loop()
+        joining = Joining(sent, loop)  # type: ignore[arg-type]
+        joining.write(b"head ")
+        joining.write(b"body")
+        await asyncio.sleep(0)
+        joining.write(b"last")
+        joining.close()
+        assert sent.packets == [b"head body", b"last"]
+        assert joining.closed
+        joining.write(b"beyond the end")
+        await asyncio.sleep(0)
+        assert len(sent.packets) == 2
+
+    asyncio.run(run())

@@ -59,13 +59,14 @@ class InFlight:
     def request(self, windows: Iterable[tuple[bytes, Window]], ticket: Ticket) -> list[Entry]:
         """One entry a window: remembered, joined or new.
 
-        The new ones go to the worker with all others of this turn of the loop: one wake-up of the
-        device for all of them, and one batch.
+        Where nothing is on its way the new ones go to the worker at once, else with all others of
+        this turn of the loop: one wake-up of the device for all of them, and one batch.
 
         Args:
             windows: each with the key of its content.
         """
         assert self._loop is not None
+        idle = not self._entries
         entries: list[Entry] = []
         new: list[Entry] = []
         hits = 0
@@ -96,9 +97,11 @@ class InFlight:
         ticket.entries += entries
         self._metrics.windows(hits=hits, joined=len(entries) - hits - len(new), misses=len(new))
         if new:
-            if not self._new:
+            if not (idle or self._new):
                 self._loop.call_soon(self._submit)
             self._new += new
+            if idle:
+                self._submit()
         return entries
 
     def abandon(self, ticket: Ticket) -> None:
@@ -124,7 +127,8 @@ class InFlight:
     def _submit(self) -> None:
         assert self._worker is not None
         new, self._new = self._new, []
-        self._worker.submit([entry for entry in new if not entry.abandoned])
+        if waited_for := [entry for entry in new if not entry.abandoned]:
+            self._worker.submit(waited_for)
 
     def _join(self, entry: Entry, ticket: Ticket) -> None:
         """Another request waits for it: the later deadline and the faster lane hold."""

@@ -40,7 +40,7 @@ class _Bounded(HttpToolsProtocol):
     _impatience: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(_Joining(transport, self.loop))  # type: ignore[arg-type]
+        super().connection_made(Joining(transport, self.loop))  # type: ignore[arg-type]
         if len(self.connections) > self.max_connections:
             self._refuse()
         else:
@@ -131,7 +131,7 @@ class _Bounded(HttpToolsProtocol):
         self.transport.close()
 
 
-class _Joining:
+class Joining:
     """A transport that sends what is written in one turn of the loop at once: uvicorn writes the head
     of an answer and its body apart, and each would be a packet."""
 
