@@ -44,17 +44,20 @@ def test_the_mark_is_reached_on_a_straight_line_between_two_looks():
 
 
 def test_episodes_are_timed_to_the_holistic_gain():
-    config = Config(arms=("dense", "holistic"), seeds=2, steps=4, look_steps=2)
-    holistic = [0.0, 0.5, 1.0]  # 0.8 at look 1.6
-    found = timed({"dense": [[0.0, 0.8, 1.0], [0.0, 0.4, 0.8]], "holistic": [holistic] * 2}, config)
     every = 2 * 64
+    holistic = [0.0, 0.5, 1.0]  # 0.8 at look 1.6
+    found = timed(
+        {"dense": [[0.0, 0.8, 1.0], [0.0, 0.4, 0.8]], "holistic": [holistic] * 2},
+        every=every,
+        most=2 * every,
+    )
     assert found["arms"]["holistic"]["episodes"] == pytest.approx([1.6 * every] * 2)
     assert found["arms"]["dense"]["episodes"] == pytest.approx([every, 2 * every])
     assert found["arms"]["holistic"]["ratio"]["value"] == pytest.approx(1.0)
     # the geometric mean of 1 / 1.6 and 2 / 1.6
     assert found["arms"]["dense"]["ratio"]["value"] == pytest.approx((2 / 1.6**2) ** 0.5)
     assert found["arms"]["dense"]["never"] == 0
-    never = timed({"dense": [[0.0, 0.0, 0.1]], "holistic": [holistic]}, config)
+    never = timed({"dense": [[0.0, 0.0, 0.1]], "holistic": [holistic]}, every=every, most=2 * every)
     assert never["arms"]["dense"]["never"] == 1
     assert never["arms"]["dense"]["ratio"]["value"] == pytest.approx(2 / 1.6)
 

@@ -3,6 +3,7 @@
 DEMOS = {
     "alarms": "whether the watch sees a reward being exploited, in time, and stays silent where not",
     "almanac": "write the Almanac, a synthetic world of grounded questions with an exact gold judge",
+    "credit": "the same claim as dense on a task of eight segments, in a minute",
     "dense": "episodes that a reward on its segments spares, against the same at the end of the response",
     "loop": "SFT, reward models, soup, a server process, PPO over gRPC, evaluation, on the Almanac",
     "overoptimisation": "gold against proxy for single reward models, soups and ensembles (Gao, arXiv:2210.10760)",

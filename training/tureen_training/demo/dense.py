@@ -125,10 +125,15 @@ def main(config: Config) -> dict[str, Any]:
         for seed in range(config.first_seed, config.first_seed + config.seeds):
             for arm in config.arms:
                 curves[arm].append(curve(config, arm, seed, address, out, source))
-    report = {"config": dataclasses.asdict(config), **timed(curves, config)}
+    found = timed(
+        curves,
+        every=config.look_steps * config.responses_per_step,
+        most=config.steps * config.responses_per_step,
+    )
+    report = {"config": dataclasses.asdict(config), **found}
     write_atomically(out / "dense.json", json.dumps(report, indent=1, allow_nan=False) + "\n")
-    draw(report, out)
-    show(report, out)
+    draw(report, out / "dense.png")
+    show(report, Console())
     return report
 
 
@@ -172,12 +177,14 @@ def curve(
     ]
 
 
-def timed(curves: dict[str, list[list[float]]], config: Config) -> dict[str, Any]:
+def timed(curves: dict[str, list[list[float]]], *, every: int, most: int) -> dict[str, Any]:
     """Episodes of each run to the mark of its seed, and the ratio to the holistic run, with its interval over seeds.
 
     A run that never gets there counts with all its episodes: its ratio is then a lower bound, and it is counted.
+
+    Args:
+        curves: gold at each look of each seed's run, of each arm. every: episodes from look to look. most: of a run.
     """
-    every = config.look_steps * config.responses_per_step
     episodes: dict[str, list[float | None]] = {arm: [] for arm in curves}
     for seed in range(len(curves["holistic"])):
         holistic = curves["holistic"][seed]
@@ -185,11 +192,10 @@ def timed(curves: dict[str, list[list[float]]], config: Config) -> dict[str, Any
         for arm, runs in curves.items():
             place = reached(runs[seed], mark)
             episodes[arm].append(None if place is None else place * every)
-    most = float(config.steps * config.responses_per_step)
     arms: dict[str, Any] = {}
     for arm, counts in episodes.items():
         pairs = [
-            np.array([[most if own is None else own, most if other is None else other]])
+            np.array([[float(most) if count is None else count for count in (own, other)]])
             for own, other in zip(counts, episodes["holistic"], strict=True)
         ]
         found = bootstrap(
@@ -216,18 +222,16 @@ def reached(gold: Sequence[float], mark: float) -> float | None:
     return None
 
 
-def draw(report: dict[str, Any], out: Path) -> None:
-    made, axes = plots.figure(
-        "episodes", "gold score, validation prompts", "one reward, four places"
-    )
+def draw(report: dict[str, Any], path: Path) -> None:
+    made, axes = plots.figure("episodes", "gold", "one reward, put in different places")
     for arm, found in report["arms"].items():
         mean = np.mean(found["gold"], axis=0)
         axes.plot(report["every"] * np.arange(len(mean)), mean, "o-", label=arm)
     axes.legend()
-    plots.save(made, out / "dense.png")
+    plots.save(made, path)
 
 
-def show(report: dict[str, Any], out: Path) -> None:
+def show(report: dict[str, Any], console: Console) -> None:
     table = Table("reward", "episodes to the mark", "ratio to holistic, 95 %", "never", "last gold")
     for arm, found in report["arms"].items():
         ratio = found["ratio"]
@@ -238,6 +242,5 @@ def show(report: dict[str, Any], out: Path) -> None:
             str(found["never"]),
             f"{found['last_gold']:.3f}",
         )
-    console = Console()
     console.print(table)
-    console.print(f"mark: {SHARE:.0%} of the holistic gain; {out / 'dense.json'}, dense.png")
+    console.print(f"mark: {SHARE:.0%} of the holistic gain")
