@@ -17,9 +17,11 @@ from tureen.contracts import Sample
 
 
 class Asking:
-    """answered: requests by the fingerprint in their answer, so far."""
+    """answered: requests by the fingerprint in their answer, so far. pace_s: between two requests
+    of a client, which a test may change."""
 
-    def __init__(self) -> None:
+    def __init__(self, pace_s: float) -> None:
+        self.pace_s = pace_s
         self.answered: Counter[str] = Counter()
         self._lock = threading.Lock()
 
@@ -36,6 +38,7 @@ def asked_all_the_time(
     *,
     api_key: str | None = None,
     retry: Retry | None = None,
+    pace_s: float = 0.0,
 ) -> Iterator[Asking]:
     """Three clients at each door. At the end of the block every request that was sent is answered,
     with the numbers of exactly the soup that its answer names; fails where one is not.
@@ -43,12 +46,12 @@ def asked_all_the_time(
     Args:
         expected: by fingerprint, the rewards of each sample.
     """
-    done, asking = threading.Event(), Asking()
+    done, asking = threading.Event(), Asking(pace_s)
 
     def ask(kind: type, at: str, first: int) -> int:
         count = 0
         with kind(at, api_key=api_key, retry=retry) as client:
-            while not done.is_set():
+            while not done.wait(asking.pace_s):
                 place = (first + count) % len(samples)
                 answer = client.score_samples([samples[place]])
                 known = expected[answer.fingerprint][place]

@@ -34,6 +34,7 @@ SAMPLES = [
     Sample(id=f"{i}", prompt=f"Who {i}?", responses=(f"Rembrandt in {i}.", "No.")) for i in range(8)
 ]
 REFUSED = ScoreRequest(samples=(Sample(prompt="Who?", responses=("I.",)),), heads=("factualty",))
+PACE_S = 0.2  # of a client while a replica starts, which wants the processor too
 START_S = 240.0  # a machine that does much else starts a dozen processes slowly
 ENV = {
     "TUREEN_API_KEY": KEY,
@@ -55,7 +56,7 @@ def cluster(directory: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     flags = [
         *("--state-dir", str(tmp_path_factory.mktemp("state")), "--backend", "torch"),
         *("--min-replicas", "1", "--max-replicas", "2", "--num-cpus", "0.5"),
-        *("--target-ongoing-requests", "0.2", "--upscale-delay-s", "0"),
+        *("--target-ongoing-requests", "0.02", "--upscale-delay-s", "0"),
     ]
     with serving(
         str(directory), *flags, command="serve-ray", env=ENV, timeout_s=START_S
@@ -142,7 +143,7 @@ def test_load_brings_a_second_replica(cluster: Server, admin: RewardClient):
         counts = by_replica(cluster, "tureen_reward_count")
         return len(counts) == 2 and all(counts.values())
 
-    with asked_all_the_time(cluster, SAMPLES, expected, api_key=KEY):
+    with asked_all_the_time(cluster, SAMPLES, expected, api_key=KEY, pace_s=PACE_S):
         wait_until(both_work, "a second replica that answers", patience_s=START_S)
 
 
@@ -181,6 +182,9 @@ def test_a_replica_that_is_killed_at_work_loses_nothing(cluster: Server, admin: 
         wait_until(lambda: asking.answered[active] > 50, "work", patience_s=START_S)
         one, _ = engines(cluster)
         one.send_signal(signal.SIGKILL)
+        survived = asking.answered[active] + 50
+        wait_until(lambda: asking.answered[active] > survived, "the other", patience_s=START_S)
+        asking.pace_s = PACE_S
         wait_until(replaced, "another replica that answers", patience_s=START_S)
     assert set(asking.answered) == {active}  # and every request was answered
     assert active != admin.soups().soups[0].fingerprint  # not that of the directory
