@@ -21,6 +21,7 @@ from tureen.transports.admission import RETRY_AFTER_S, Admission
 from tureen.transports.server import Doors, Ports, drained
 from tureen.transports.tracing import tracing_of
 
+OPEN = "open"  # is written to stdout when callers can come
 AGAIN_S = 0.25  # after the device process was not there
 GONE = "the device process ended, and another one is on its way"
 
@@ -38,6 +39,7 @@ async def serve(config: Config, ports: Ports, device: Path, told_to_leave: async
     front = Front(config.model_copy(update={"max_connections": share}))
     doors = Doors(front.config, front.admission, ports)
     await doors.open()
+    print(OPEN, flush=True)  # noqa: T201 to the supervisor
     connecting = asyncio.create_task(front.stay_connected(device))
     try:
         await told_to_leave.wait()

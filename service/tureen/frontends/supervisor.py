@@ -11,18 +11,21 @@ import socket
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from tureen.config import Config
 from tureen.engine.metrics import Metrics
 from tureen.frontends.children import DeviceWork, FrontWork, Work, packed
+from tureen.frontends.front import OPEN
 from tureen.frontends.link import Link
 from tureen.frontends.messages import Failed, News
 from tureen.transports.admission import Admission
 from tureen.transports.logs import say
 from tureen.transports.server import ALL_ANSWERED, LEAVING, Ports, card, leave_on_signal
 
+_READ_BYTES = 2**16
 AGAIN_S = 1.0  # between two starts of a child that dies at once
 LEAVE_S = 10.0  # beyond drain_s, until a child is killed
 
@@ -46,7 +49,7 @@ async def supervise(config: Config) -> int:
             doors = FrontWork(config, ports.socket.fileno(), ports.grpc, place)
             fronts = [Child(f"front-end-{n}", doors) for n in range(1, config.front_ends + 1)]
             say(f"listening on {ports.addresses}; loading {config.model}")
-            news = asyncio.create_task(first_news(place))
+            news = asyncio.create_task(_when_open(fronts, place))
             leaving = asyncio.create_task(told_to_leave.wait())
             try:
                 await asyncio.wait((news, leaving), return_when=asyncio.FIRST_COMPLETED)
@@ -70,6 +73,13 @@ async def supervise(config: Config) -> int:
                 left.append(await device.leave(until_s))
     say("some requests were left unanswered" if any(left) else ALL_ANSWERED)
     return max(left)
+
+
+async def _when_open(fronts: Sequence[Child], place: Path) -> News:
+    """`first_news`, when every front end takes callers."""
+    first = await first_news(place)
+    await asyncio.gather(*(one.opened.wait() for one in fronts))
+    return first
 
 
 async def first_news(place: Path) -> News:
@@ -112,6 +122,7 @@ class Child:
         self._process: asyncio.subprocess.Process | None = None
         self._leaving = False
         self._status = 0
+        self.opened = asyncio.Event()  # callers can come, first of all
         self._living = asyncio.create_task(self._live())
 
     async def leave(self, within_s: float) -> int:
@@ -139,11 +150,16 @@ class Child:
                 sys.executable,
                 *("-m", "tureen.frontends.children", self._name),  # for lists of processes
                 stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
                 pass_fds=self._work.descriptors,
                 start_new_session=True,  # Ctrl-C is for the supervisor
             )
             assert process.stdin is not None
             process.stdin.write(packed(self._work))
+            assert process.stdout is not None
+            while said := await process.stdout.read(_READ_BYTES):
+                if OPEN.encode() in said:
+                    self.opened.set()
             status = await process.wait()
             if self._leaving:
                 self._status = int(status != 0)
