@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tureen import config
-from tureen.ray import server
 from tureen.ray.config import RayConfig
 
 
@@ -13,4 +12,7 @@ def main(argv: Sequence[str]) -> int:
     parser = config.parser(
         RayConfig, "tureen serve-ray", "Serve a reward model by replicas on a Ray cluster."
     )
-    return server.run(config.made_of(RayConfig, vars(parser.read(argv))))
+    settings = config.made_of(RayConfig, vars(parser.read(argv)))
+    from tureen.ray import server  # after --help, and after what is wrong with the settings
+
+    return server.run(settings)
