@@ -73,15 +73,15 @@ def test_a_table_of_two_runs(tmp_path: Path):
     page = (tmp_path / "out/report.html").read_text()
     table = cells(page)
     assert table[:3] == [
-        ["figure", "soup", "length", "", "read nothing"],
+        ["figure", "", "soup", "length", "read nothing"],
         [
             "tau",
+            "",
             "0.250 [0.150, 0.350] n 7",
             "0.200 [0.100, 0.300] n 7",
-            "",
             "chance 0.000 · longer 0.200 … 0.300",
         ],
-        ["top1", "–", "0.500 [0.400, 0.600] n 7", "", "chance 0.250"],
+        ["top1", "", "–", "0.500 [0.400, 0.600] n 7", "chance 0.250"],
     ]
     circumstances = [
         "ranked: soup",
@@ -147,7 +147,7 @@ def test_runs_of_one_name_are_told_apart_and_material_is_shown(tmp_path: Path):
         report.Config(runs=(str(tmp_path / "a"), str(tmp_path / "b")), out=str(tmp_path / "out"))
     )
     page = (tmp_path / "out/report.html").read_text()
-    assert cells(page)[0][1:3] == ["soup (test, a)", "soup (test, b)"]
+    assert cells(page)[0][2:4] == ["soup (test, a)", "soup (test, b)"]
     assert "&lt;i&gt;Because.&lt;/i&gt;" in page
     assert "1 of 8 pairs" in page
     assert 'title="factuality -0.50"' in page
@@ -168,7 +168,7 @@ def test_from_evaluate_to_the_page(tmp_path: Path, capsys):
     assert cli.main(["report", "--runs", runs, "--out", str(tmp_path / "out")]) == 0
     assert capsys.readouterr().out.endswith("report.html: robustness (2)\n")
     table = cells((tmp_path / "out/report.html").read_text())
-    assert table[0] == ["", "length", "random", "", "read nothing"]
+    assert table[0] == ["", "", "length", "random", "read nothing"]
     overview = [row[0] for row in table[1:7]]
     assert overview == [
         "Hard to fool",

@@ -87,12 +87,12 @@ def test_systems_of_flask_are_columns_and_kinds_are_headings():
     factuality = table[1]
     assert not isinstance(factuality, str)
     assert factuality[0] == "<code>Factuality</code>"
-    assert [cell[:31] for cell in factuality[1:4]] == [
+    assert [cell[:31] for cell in factuality[2:5]] == [
         "<span class=value>4.000</span> ",
         "<span class=value>1.000</span> ",
         "<span class=value>0.500</span> ",
     ]
-    assert factuality[4] == "–"
+    assert factuality[5] == "–"
 
 
 def test_one_prompt_has_no_interval():

@@ -83,7 +83,7 @@ def _overview(suites: Suites) -> Iterator[str]:
     for kind, models in kinds.items():
         rows = list(_headline_rows(models))
         if rows:
-            header = ["", *_names(models), "", "read nothing"]
+            header = ["", "", *_names(models), "read nothing"]
             table = pages.html_table(header, rows, words=(len(header) - 1,))
             yield f"<h3>{escape(kind[:1].upper() + kind[1:])}</h3>{table}"
 
@@ -118,7 +118,7 @@ def _section(suite: str, runs: Sequence[Run], out: Path) -> Iterator[str]:
     about = next((r["about"] for r in reports if "about" in r), "")
     definitions = next((r["definitions"] for r in reports if "definitions" in r), "")
     columns = [column for run in runs for column in columns_of(run, alone=len(runs) == 1)]
-    header = ["figure", *_names([c.name for c in columns]), "", "read nothing"]
+    header = ["figure", "", *_names([c.name for c in columns]), "read nothing"]
     yield f"<h2 id='{escape(suite)}'>{escape(suite)} <span class=about>{escape(about)}</span></h2>"
     yield pages.folded("What the figures are", definitions)
     yield pages.html_table(header, rows(columns), words=(len(header) - 1,))
@@ -163,7 +163,7 @@ def rows(columns: Sequence[Column]) -> Iterator[list[str] | str]:
 
 
 def _cells(names: Sequence[str], figures: Sequence[Mapping[str, Any] | None]) -> list[str]:
-    """A cell a figure, then the intervals on one scale, then what reads nothing."""
+    """The intervals on one scale, then a cell a figure, then what reads nothing."""
     trivial: dict[str, list[float]] = {}
     for figure in figures:
         for who, value in (figure or {}).get("baselines", {}).items():
@@ -175,7 +175,7 @@ def _cells(names: Sequence[str], figures: Sequence[Mapping[str, Any] | None]) ->
     ]
     marks = {who: sum(values) / len(values) for who, values in trivial.items()}
     said = " · ".join(f"{who} {_span(values)}" for who, values in trivial.items())
-    return [*map(cell, figures), pages.ranges(drawn, marks), escape(said)]
+    return [pages.ranges(drawn, marks), *map(cell, figures), escape(said)]
 
 
 def cell(figure: Mapping[str, Any] | None) -> str:
