@@ -64,7 +64,9 @@ def html(suites: Suites, versions: Mapping[str, str], out: Path) -> str:
         parts += _section(suite, runs, out)
     parts += [
         "<h2 id=circumstances>Circumstances</h2>",
-        pages.html_table(_CIRCUMSTANCES, _circumstances(suites), words=(len(_CIRCUMSTANCES) - 1,)),
+        pages.html_table(
+            _CIRCUMSTANCES, _circumstances(suites), words=(1, len(_CIRCUMSTANCES) - 1)
+        ),
         f"<p class=about>This page was made with {_listed(versions)}.</p>",
     ]
     return pages.page("Tureen: evaluation", parts)
@@ -214,10 +216,11 @@ def _notes(runs: Sequence[Run]) -> Iterator[str]:
 def _pictures(suite: str, runs: Sequence[Run], out: Path) -> Iterator[str]:
     """One radar of all runs that have one; their own other plots."""
     for key, scale in (("radar", (1.0, 5.0)), ("heads/radar", None)):
+        having = [run for run in runs if key in run.report]
         systems = {
-            system if len(runs) == 1 else f"{system}, {run.name}": skills
-            for run in runs
-            for system, skills in run.report.get(key, {}).items()
+            system if len(having) == 1 else f"{system}, {run.name}": skills
+            for run in having
+            for system, skills in run.report[key].items()
         }
         path = out / f"{suite}-{key.replace('/', '-')}.png"
         draw_radar(systems, path, scale)

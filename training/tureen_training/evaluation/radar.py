@@ -9,6 +9,9 @@ import numpy as np
 
 from tureen_training import plots
 
+LEGEND_CHARACTERS = 80
+"""Of a line of the legend, of which each system takes its name and its line."""
+
 
 def draw_radar(
     systems: Mapping[str, Mapping[str, float]], path: Path, scale: tuple[float, float] | None
@@ -31,5 +34,6 @@ def draw_radar(
     if scale is not None:
         axes.set_ylim(*scale)
     if len(systems) > 1:
-        figure.legend(loc="outside lower center", ncols=4)
+        columns = max(1, LEGEND_CHARACTERS // (max(map(len, systems)) + 8))
+        figure.legend(loc="outside lower center", ncols=min(4, columns))
     plots.save(figure, path)
