@@ -86,6 +86,7 @@ def served(request: pytest.FixtureRequest) -> Iterator[Served]:
 
 
 def here(scorer: Scorer) -> Scoring:
+    """In this process."""
     return scorer
 
 
@@ -102,7 +103,7 @@ def elsewhere(scorer: Scorer) -> Scoring:
 
 
 @contextmanager
-def serve(model: ServedModel, behind: Callable[[Scorer], Scoring]) -> Iterator[Served]:
+def serve(model: ServedModel, behind: Callable[[Scorer], Scoring] = here) -> Iterator[Served]:
     with ExitStack() as stack:
         doors = stack.enter_context(open_doors(model, behind=behind, cache_bytes=0))
         yield Served(
