@@ -95,3 +95,13 @@ def test_one_who_joins_within_the_turn_is_not_submitted_twice():
         assert worker.submitted == [[b"1"], [b"2"]]
 
     asyncio.run(run())
+
+
+def test_what_is_remembered_lets_others_run():
+    async def run() -> None:
+        ran: list[bool] = []
+        asyncio.get_running_loop().call_soon(ran.append, True)
+        await Ticket(Priority.INTERACTIVE, None).wait()
+        assert ran == [True]
+
+    asyncio.run(run())

@@ -36,9 +36,11 @@ class Ticket:
 
     async def wait(self) -> None:
         """Until no entry is missing."""
-        if self.missing:
-            self.ready = asyncio.get_running_loop().create_future()
-            await self.ready
+        if not self.missing:
+            await asyncio.sleep(0)  # who asks again and again for what is remembered lets others run
+            return
+        self.ready = asyncio.get_running_loop().create_future()
+        await self.ready
 
 
 class InFlight:
