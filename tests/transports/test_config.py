@@ -48,6 +48,7 @@ def test_every_setting_can_be_given_in_every_way(tmp_path: Path, monkeypatch):
         "api_key_file": str(keys),
         "log_level": "debug",
         "drain_s": "7.5",
+        "front_ends": "2",
         "model": "stub",
         "api_key": "secret",
         "admin_key": "secret",
