@@ -127,8 +127,9 @@ than the baseline has been shown. What is copied from the passages counts as bor
 complete: an optimised policy will copy at length, so watch the length and the relevance head. Answers of a few
 words are far from those it was trained on. It hardly reads the question (with another one in its place the reward
 moves by 0.03 standard deviations, `--suite robustness`), and prefers "she" to "he" by 0.6 (`--suite reward_bias`).
-Without context nothing is compared, and `factuality` and `completeness` say little. The members share a trunk, so their spread understates the doubt; an optimised policy
-will find what they all miss. Not for judging people, nor as the only judge of truth. Other languages are scored,
+Without context nothing is compared, and `factuality` and `completeness` say little. The members share a trunk, so
+their spread understates the doubt; an optimised policy will find what they all miss. Not for judging people, nor as
+the only judge of truth. Other languages are scored,
 but were neither trained on nor measured.
 """
 

@@ -37,7 +37,7 @@ class Ticket:
     async def wait(self) -> None:
         """Until no entry is missing."""
         if not self.missing:
-            await asyncio.sleep(0)  # who asks again and again for what is remembered lets others run
+            await asyncio.sleep(0)  # lets others run when all is remembered
             return
         self.ready = asyncio.get_running_loop().create_future()
         await self.ready
