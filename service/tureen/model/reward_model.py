@@ -19,7 +19,8 @@ from transformers.utils import logging as transformers_logging
 from tureen.model.base import resolve_base
 from tureen.model.heads import RewardHeads
 from tureen.model.manifest import Manifest, ModelError
-from tureen.model.shared_prefixes import Prefixes, looking_back
+from tureen.model.packing import Packing, hidden_states
+from tureen.model.shared_prefixes import Prefixes
 from tureen.text.evidence import FEATURES, feature_table
 from tureen.text.template import TextSpec
 
@@ -59,6 +60,7 @@ class RewardModel(nn.Module):
         token_type_ids: Tensor,
         span_weights: Tensor,
         prefixes: Prefixes | None = None,
+        packing: Packing | None = None,
     ) -> Tensor:
         """Values of every unit.
 
@@ -72,17 +74,22 @@ class RewardModel(nn.Module):
                 evidence those of `tureen.text.evidence`, and the backbone gets zeros.
             span_weights: (B, N, T) float32; rows add up to 1, or are 0 for a unit that is padding.
             prefixes: what stood before the tokens of these rows; see `SharedPrefixes`.
+            packing: of these rows, for a backbone that runs without padding; see `packer_of`.
         Returns:
             (B, N, G, H) float32 raw values; group 0 is the soup.
         """
         reads_evidence = self.heads.width > self.config.hidden_size
-        extra = {}
+        types = None
         if self._takes_token_types:
             types = torch.zeros_like(token_type_ids) if reads_evidence else token_type_ids
-            extra["token_type_ids"] = types
-        hidden = self.backbone(
-            input_ids=input_ids, **looking_back(attention_mask, prefixes), **extra
-        ).last_hidden_state  # (B, T, D)
+        hidden = hidden_states(
+            self.backbone,
+            input_ids,
+            attention_mask,
+            token_type_ids=types,
+            prefixes=prefixes,
+            packing=packing,
+        )  # (B, T, D)
         # Autocast, which training may be under, would make heads and pooling bf16.
         with torch.autocast(hidden.device.type, enabled=False):
             weights = span_weights.float()

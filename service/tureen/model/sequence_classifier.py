@@ -9,8 +9,9 @@ from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, PreTrainedMo
 from tureen.model.attention import make_watchable, watching
 from tureen.model.directory import ModelDirectory
 from tureen.model.manifest import FILE, ModelError
+from tureen.model.packing import Packing, hidden_states
 from tureen.model.reward_model import load_config, load_pretrained, takes_token_types
-from tureen.model.shared_prefixes import Prefixes, looking_back
+from tureen.model.shared_prefixes import Prefixes
 from tureen.model.third_party import find_weights
 
 
@@ -68,6 +69,7 @@ class SequenceClassifier(nn.Module):
         token_type_ids: Tensor,
         span_weights: Tensor,
         prefixes: Prefixes | None = None,
+        packing: Packing | None = None,
     ) -> Tensor:
         """Raw logits as (B, N, 1, H) float32: of the row, the same for each of its N units.
 
@@ -75,10 +77,13 @@ class SequenceClassifier(nn.Module):
         that the scoring position pays to their tokens, the same for every head. `span_weights` tell
         the tokens of a unit: the text layer must not have reduced them to one.
 
-        prefixes: what stood before the tokens of these rows; not after `give_attention`.
+        prefixes, packing: as `RewardModel.forward` has them, for a decoder; not after
+        `give_attention`.
         """
         if not self._gives_attention:
-            logits = self._logits(input_ids, attention_mask, token_type_ids, prefixes)  # (B, H)
+            logits = self._logits(
+                input_ids, attention_mask, token_type_ids, prefixes, packing
+            )  # (B, H)
             return logits[:, None, None, :].expand(-1, span_weights.shape[1], -1, -1)
         with watching() as watched:
             logits = self._logits(input_ids, attention_mask, token_type_ids)
@@ -96,16 +101,23 @@ class SequenceClassifier(nn.Module):
         attention_mask: Tensor,
         token_type_ids: Tensor,
         prefixes: Prefixes | None = None,
+        packing: Packing | None = None,
     ) -> Tensor:
-        extra = {"token_type_ids": token_type_ids} if self._takes_token_types else {}
-        if self._is_decoder:
-            hidden = self.classifier.base_model(
-                input_ids=input_ids, **looking_back(attention_mask, prefixes), **extra
-            ).last_hidden_state  # (B, T, D)
+        types = token_type_ids if self._takes_token_types else None
+        if self.trunk is not None:
+            hidden = hidden_states(
+                self.trunk,
+                input_ids,
+                attention_mask,
+                token_type_ids=types,
+                prefixes=prefixes,
+                packing=packing,
+            )  # (B, T, D)
             index = _last_position(attention_mask)[:, None, None].expand(-1, 1, hidden.shape[2])
             pooled = hidden.gather(1, index).squeeze(1).float()  # (B, D)
             with torch.autocast(hidden.device.type, enabled=False):
                 return self._score(pooled)  # (B, H)
+        extra = {} if types is None else {"token_type_ids": types}
         return self.classifier(
             input_ids=input_ids, attention_mask=attention_mask, **extra
         ).logits.float()  # (B, H)

@@ -33,6 +33,7 @@ WORTH: Final = 0.75
 
 _REMEMBERED: Final = 4096  # prefixes whose hash is known without their keys and values
 _TOLERANCE: Final = 1e-4  # of hidden states in fp32, relative to their largest
+_HALF_TOLERANCE: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -254,11 +255,10 @@ def can_share(trunk: PreTrainedModel) -> bool:
     except Exception as error:  # whatever an architecture cannot do, it is run as it was before
         log.info("prefixes are not shared: %s cannot (%r)", type(trunk).__name__, error)
         return False
-    bound = _TOLERANCE if trunk.dtype == torch.float32 else 0.05
     for row, start in enumerate(batch.prefix_lengths):
         length = int(taken.rest.attention_mask[row].sum())
         wanted = whole[row, start : start + length]
-        allowed = bound * wanted.abs().max()
+        allowed = allowance(trunk.dtype, wanted)
         if (alone[row, :length] - wanted).abs().max() < 3 * allowed:
             log.info("prefixes are not shared: %s hardly looks back", type(trunk).__name__)
             return False  # so the comparison below would say nothing
@@ -266,6 +266,12 @@ def can_share(trunk: PreTrainedModel) -> bool:
             log.info("prefixes are not shared: %s gives other values then", type(trunk).__name__)
             return False
     return True
+
+
+def allowance(dtype: torch.dtype, wanted: Tensor) -> Tensor:
+    """How far hidden states may lie from these when they were computed another way."""
+    bound = _TOLERANCE if dtype == torch.float32 else _HALF_TOLERANCE
+    return bound * wanted.abs().max()
 
 
 def _probe(vocabulary: int) -> Batch:
