@@ -21,9 +21,12 @@ from tureen.engine.scorer import Scorer
 from tureen.engine.selfcheck import run_self_check, windows_of
 from tureen.engine.served import ServedModel
 from tureen.engine.stub_backend import stub_model
+from tureen.engine.torch_backend import TorchBackend
 from tureen.errors import MissingExtra
 from tureen.model.export_onnx import export
 from tureen.model.manifest import ModelError, ReferenceScore, read_manifest, write_manifest
+from tureen.model.reward_model import RewardModel
+from tureen.model.sequence_classifier import SequenceClassifier
 from tureen.model.soup import make_soup
 from tureen.text.batch import Batch, collate
 
@@ -182,6 +185,29 @@ def test_torch_without_memory_asks_for_less(on_torch, monkeypatch, error):
     monkeypatch.setattr(on_torch.backend._model, "forward", fail)
     with pytest.raises(BatchTooLarge):
         on_torch.backend.forward(batch_of(on_torch))
+
+
+@pytest.mark.parametrize("build", [pico.bert_reward, pico.llama_reward, pico.llama_classifier])
+def test_torch_without_padding_gives_the_same_values(tmp_path, build):
+    """As it is by default on CUDA; the second time decoders run behind prompts they have seen."""
+    model = load_model(build(tmp_path / "model"), backend="torch", device="cpu")
+    packed = TorchBackend(tmp_path / "model", device="cpu", dtype="float32", packing=True)
+    assert (model.backend.info.packs, packed.info.packs) == (False, True)
+    batch = batch_of(model)
+    assert batch.tokens < batch.padded_tokens
+    shapes: list[tuple[int, ...]] = []
+    assert isinstance(packed._model, (RewardModel, SequenceClassifier))
+    trunk = packed._model.trunk
+    assert trunk is not None
+    trunk.register_forward_pre_hook(
+        lambda _module, _args, given: shapes.append(tuple(given["input_ids"].shape)),
+        with_kwargs=True,
+    )
+    expected = model.backend.forward(batch)
+    np.testing.assert_allclose(packed.forward(batch), expected, atol=1e-5)
+    assert shapes == [(1, batch.tokens)]
+    np.testing.assert_allclose(packed.forward(batch), expected, atol=1e-5)
+    assert run_self_check(dataclasses.replace(model, backend=packed)) is None
 
 
 def test_other_errors_of_torch_stay_what_they_are(on_torch, monkeypatch):

@@ -28,4 +28,4 @@ def test_types_are_what_a_backend_expects_and_padding_is_accounted_for():
     assert batch.input_ids.dtype == batch.attention_mask.dtype == np.int64
     assert batch.token_type_ids.dtype == np.int64
     assert batch.span_weights.dtype == np.float32
-    assert (batch.rows, batch.padded_tokens) == (2, 10)
+    assert (batch.rows, batch.tokens, batch.padded_tokens) == (2, 8, 10)

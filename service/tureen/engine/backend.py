@@ -23,6 +23,7 @@ class BackendInfo:
     groups: G of the values: the soup, then its M members; 1 when the soup is its only member.
     heads: names along the last axis of the values.
     streams: how many threads may, and to good effect do, run a batch each at once.
+    packs: whether rows of different lengths cost their own tokens; else each costs the longest's.
     """
 
     name: str
@@ -32,6 +33,7 @@ class BackendInfo:
     heads: tuple[str, ...]
     fingerprint: str
     streams: int = 1
+    packs: bool = False
 
     @property
     def members(self) -> int:
@@ -60,8 +62,10 @@ class BatchTooLarge(Exception):
     """The device has no memory for this batch; the worker halves it."""
 
 
-def streams_of(device: str) -> int:
-    """Two on a CPU, where a forward pass has parts that run on one core, and its threads wait for the
-    slowest at the end of every matrix product; the more so while tokenizers have a core. Another
-    pass fills the gaps."""
-    return 2 if device == "cpu" else 1
+STREAMS = 2
+"""Batches at once, for a backend that can run two.
+
+On a CPU a forward pass has parts that run on one core, and its threads wait for the slowest at the end of
+every matrix product; the more so while tokenizers have a core. Another pass fills the gaps. On a GPU
+one batch is copied and asked for while another is computed.
+"""

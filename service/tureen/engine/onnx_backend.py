@@ -7,7 +7,7 @@ import os
 import numpy as np
 import onnxruntime
 
-from tureen.engine.backend import BackendInfo, BatchTooLarge, streams_of
+from tureen.engine.backend import STREAMS, BackendInfo, BatchTooLarge
 from tureen.model.directory import Export
 from tureen.model.manifest import Manifest, ModelError
 from tureen.model.quantize_onnx import needs_reduced_range
@@ -75,7 +75,7 @@ class OnnxBackend:
             groups=manifest.groups,
             heads=tuple(head.name for head in manifest.heads),
             fingerprint=export.fingerprint,
-            streams=streams_of(device),
+            streams=STREAMS,
         )
 
     def forward(self, batch: Batch) -> np.ndarray:

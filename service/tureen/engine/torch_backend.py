@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from tureen.engine.backend import BackendInfo, BatchTooLarge, streams_of
+from tureen.engine.backend import STREAMS, BackendInfo, BatchTooLarge
 from tureen.model.checkpoint import load
 from tureen.model.directory import ModelDirectory
 from tureen.model.manifest import ModelError
+from tureen.model.packing import Packer, packer_of
 from tureen.model.sequence_classifier import SequenceClassifier
 from tureen.model.shared_prefixes import SharedPrefixes, can_share
+from tureen.model.transfer import download, upload
 from tureen.text.batch import Batch
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -28,6 +31,9 @@ _CPU_OUT_OF_MEMORY = ("can't allocate memory", "not enough memory")  # of torch'
 class TorchBackend:
     """The soup as a torch module in inference mode, never under autocast.
 
+    A batch runs behind the prompts that its rows share, where that is less work, else without
+    padding, where the trunk can and packing is on.
+
     Args:
         path: of a model, for `tureen.model.checkpoint.load`.
         device: "cpu", "cuda", "cuda:1" or "auto", which takes CUDA where there is one.
@@ -36,6 +42,8 @@ class TorchBackend:
             overlap share them.
         attention: units but the first get the attention paid to them as values; see
             `SequenceClassifier.give_attention`.
+        packing: whether a trunk that can (`packer_of`) runs without padding; None: on CUDA. On a CPU,
+            where small batches lose nothing, there is little padding among rows of like lengths.
     Raises:
         ModelError: an unknown dtype or device, or a model that cannot be loaded, or not like this.
     """
@@ -48,6 +56,7 @@ class TorchBackend:
         dtype: str,
         threads: int | None = None,
         attention: bool = False,
+        packing: bool | None = None,
     ) -> None:
         if dtype not in _DTYPES:
             raise ModelError(f"dtype is {dtype!r}; the torch backend runs {', '.join(_DTYPES)}.")
@@ -61,15 +70,26 @@ class TorchBackend:
             torch.set_num_threads(threads)
         self._threads, self._passes, self._lock = torch.get_num_threads(), 0, threading.Lock()
         self._device = torch.device(device)
+        on_cuda = self._device.type == "cuda"
+        # On CUDA a pass is only asked for, and its values waited for elsewhere; kernels of two passes
+        # that are asked for at once would take turns, and both end late.
+        self._asking: AbstractContextManager = threading.Lock() if on_cuda else nullcontext()
         loaded = load(path, device=self._device, dtype=_DTYPES[dtype])
         if attention:
             assert isinstance(loaded.model, SequenceClassifier)  # loading.py refuses all others
             loaded.model.give_attention()
         self._model: torch.nn.Module | None = loaded.model
         self._prefixes: SharedPrefixes | None = None
+        self._packer: Packer | None = None
         trunk = loaded.model.trunk
-        if trunk is not None and not attention and can_share(trunk):
-            self._prefixes = SharedPrefixes(trunk, _cache_bytes(self._device))
+        if trunk is not None and not attention:
+            shares = can_share(trunk)
+            if packing if packing is not None else on_cuda:
+                self._packer = packer_of(trunk)
+            if shares:
+                self._prefixes = SharedPrefixes(
+                    trunk, _cache_bytes(self._device), packs=self._packer is not None
+                )
         self.info = BackendInfo(
             name="torch",
             dtype=dtype,
@@ -77,22 +97,17 @@ class TorchBackend:
             groups=loaded.manifest.groups,
             heads=tuple(head.name for head in loaded.manifest.heads),
             fingerprint=loaded.fingerprint,
-            streams=streams_of(device),
+            streams=STREAMS,
+            packs=self._packer is not None,
         )
 
     @torch.inference_mode()
     def forward(self, batch: Batch) -> np.ndarray:
-        assert self._model is not None, "closed"
         try:
             with self._share_of_threads():
-                split = self._prefixes.split(batch) if self._prefixes is not None else None
-                rows, prefixes = split if split is not None else (batch, None)
-                tensors = {
-                    name: torch.from_numpy(array).to(self._device)
-                    for name, array in rows.arrays().items()
-                }
-                values = self._model(**tensors, prefixes=prefixes)
-                return values.float().cpu().numpy()  # (B, N, G, H)
+                with self._asking:
+                    values = download(self._values(batch))
+                return values()
         except torch.OutOfMemoryError as error:
             torch.cuda.empty_cache()
             raise BatchTooLarge(str(error)) from error
@@ -102,6 +117,21 @@ class TorchBackend:
             if any(phrase in str(error) for phrase in _CPU_OUT_OF_MEMORY):
                 raise BatchTooLarge(str(error)) from error
             raise
+
+    def _values(self, batch: Batch) -> Tensor:
+        """(B, N, G, H) float32."""
+        assert self._model is not None, "closed"
+        split = self._prefixes.split(batch) if self._prefixes is not None else None
+        if split is not None:
+            rows, prefixes = split
+            return self._model(**upload(rows.arrays(), self._device), prefixes=prefixes).float()
+        if self._packer is None:
+            return self._model(**upload(batch.arrays(), self._device)).float()
+        arrays = batch.arrays()
+        laid_out = self._packer.arrays(batch.attention_mask)
+        tensors = upload(arrays | laid_out, self._device)
+        packing = self._packer.packing(batch.attention_mask, tensors)
+        return self._model(**{name: tensors[name] for name in arrays}, packing=packing).float()
 
     @contextmanager
     def _share_of_threads(self) -> Iterator[None]:

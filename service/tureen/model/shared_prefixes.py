@@ -24,6 +24,7 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
+from tureen.model.transfer import upload
 from tureen.text.batch import Batch
 
 log = logging.getLogger(__name__)
@@ -121,10 +122,14 @@ class SharedPrefixes:
     Args:
         trunk: causal, see `can_share`.
         max_cached_bytes: of keys and values that outlive their batch; 0 keeps none.
+        packs: whether the plain pass has no padding to pay for.
     """
 
-    def __init__(self, trunk: PreTrainedModel, max_cached_bytes: int) -> None:
+    def __init__(
+        self, trunk: PreTrainedModel, max_cached_bytes: int, *, packs: bool = False
+    ) -> None:
         self._trunk = trunk
+        self._packs = packs
         self._max_bytes = max_cached_bytes
         self._lock = threading.Lock()
         self._kept: OrderedDict[bytes, Tensor] = OrderedDict()  # (2, L, A, P, D), no padding
@@ -144,7 +149,8 @@ class SharedPrefixes:
         missing = [key for key in taken.keys if key not in known]
         tokens = taken.rest.padded_tokens + sum(map(_length, missing))
         # A prefix that comes again will come once more: it may cost as much as the plain pass now.
-        if tokens > (1.0 if again else WORTH) * batch.padded_tokens:
+        plain = batch.tokens if self._packs else batch.padded_tokens
+        if tokens > (1.0 if again else WORTH) * plain:
             return None
         if missing:
             known |= states_of(self._trunk, missing)
@@ -185,12 +191,8 @@ def states_of(trunk: PreTrainedModel, keys: Sequence[bytes]) -> dict[bytes, Tens
     rows = [np.frombuffer(key, np.int64) for key in keys]
     ids, mask = _padded(rows)
     cache = DynamicCache()
-    trunk(
-        input_ids=torch.from_numpy(ids).to(trunk.device),
-        attention_mask=torch.from_numpy(mask).to(trunk.device),
-        past_key_values=cache,
-        use_cache=True,
-    )
+    tensors = upload({"input_ids": ids, "attention_mask": mask}, trunk.device)
+    trunk(**tensors, past_key_values=cache, use_cache=True)
     pairs = [torch.stack(_full(layer)) for layer in cache.layers]
     whole = torch.stack(pairs, dim=1)  # (2, L, rows, A, P, D)
     return {
@@ -212,12 +214,9 @@ def joined(taken: Plan, states: Mapping[bytes, Tensor]) -> Prefixes:
     own = [states[key] for key in taken.keys]
     longest = max(one.shape[3] for one in own)
     padded = [torch.nn.functional.pad(one, (0, 0, 0, longest - one.shape[3])) for one in own]
-    device = own[0].device
     whole = torch.stack(padded, dim=2)  # (2, L, prefixes, A, P, D)
-    return Prefixes(
-        keys_values=whole.index_select(2, torch.from_numpy(taken.group).to(device)),
-        lengths=torch.from_numpy(taken.lengths).to(device),
-    )
+    rows = upload({"group": taken.group, "lengths": taken.lengths}, whole.device)
+    return Prefixes(keys_values=whole.index_select(2, rows["group"]), lengths=rows["lengths"])
 
 
 def _length(key: bytes) -> int:

@@ -39,8 +39,13 @@ class Batch:
         return self.input_ids.shape[0]
 
     @property
+    def tokens(self) -> int:
+        """Those of the rows: what the device computes where it needs no padding."""
+        return int(self.attention_mask.sum())
+
+    @property
     def padded_tokens(self) -> int:
-        """B * T: what the device computes."""
+        """B * T: what the device computes else."""
         return self.input_ids.size
 
 
