@@ -45,6 +45,8 @@ def perfect(model: ServedModel, samples: Sequence[Sample]) -> dict[str, float]:
     return {
         "samples_per_s": len(samples) / took_s[best],
         "batches_at_once": best,
+        "seconds_one_at_a_time": took_s[1],
+        "seconds_at_once": took_s[streams],
         "tokens": sum(int(batch.attention_mask.sum()) for batch in batches),
         "padded_tokens": sum(batch.padded_tokens for batch in batches),
     }
@@ -64,6 +66,7 @@ def packed(model: ServedModel, samples: Sequence[Sample]) -> list[Batch]:
         max_batch_tokens=limits.max_batch_tokens,
         max_batch_requests=limits.max_batch_requests,
         overhead_tokens=limits.overhead_tokens,
+        packs=model.backend.info.packs,
     )
     granularities = {head.granularity for head in model.heads}
     for sample in samples:

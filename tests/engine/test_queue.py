@@ -7,7 +7,7 @@ import pytest
 from engine_fakes import entry
 
 from tureen.contracts import Priority
-from tureen.engine.queue import Queue, best_run
+from tureen.engine.queue import RECTANGLE, Queue, best_run, device_tokens, fullest_run
 
 BULK, INTERACTIVE = Priority.BULK, Priority.INTERACTIVE
 
@@ -52,6 +52,39 @@ def test_the_best_run_is_as_good_as_trying_them_all(seed, overhead):
         assert row[start:end] in allowed
         best = max(efficiency(run, overhead) for run in allowed)
         assert efficiency(row[start:end], overhead) == pytest.approx(best)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_fullest_run_is_as_full_as_trying_them_all(seed):
+    draw = random.Random(seed)
+    for _ in range(50):
+        row = sorted(draw.randint(1, 60) for _ in range(draw.randint(1, 12)))
+        oldest = draw.randrange(len(row))
+        tokens, requests = draw.randint(1, 200), draw.randint(1, 6)
+        start, end = fullest_run(row, oldest, max_batch_tokens=tokens, max_batch_requests=requests)
+        allowed = [
+            row[i : j + 1]
+            for i, j in itertools.product(range(oldest + 1), range(oldest, len(row)))
+            if i == j == oldest
+            or (
+                sum(row[i : j + 1]) <= tokens
+                and j - i + 1 <= requests
+                and (j - i + 1) * row[j] <= RECTANGLE * tokens
+            )
+        ]
+        assert start <= oldest < end
+        assert row[start:end] in allowed
+        assert sum(row[start:end]) == max(map(sum, allowed))
+
+
+def test_without_padding_a_stranger_of_another_length_comes_along():
+    waiting = Queue(max_batch_tokens=70, max_batch_requests=4, packs=True)
+    for length in (10, 40, 10, 10):
+        waiting.append(entry(length=length))
+    taken = waiting.next_batch(0)
+    assert lengths(taken) == [10, 10, 10, 40]
+    assert device_tokens(lengths(taken), packs=True) == 70
+    assert device_tokens(lengths(taken), packs=False) == 160
 
 
 def test_equals_fill_the_batch_and_a_stranger_of_another_length_waits():

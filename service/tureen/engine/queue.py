@@ -16,7 +16,9 @@ most of the device,
 
 under max_batch_tokens (B·T) and max_batch_requests (B). `overhead_tokens` is what a forward pass
 costs beside its tokens: high for a GPU, where a fuller batch is worth some padding; near nothing
-for a CPU, where padding is all there is to lose. A single entry above max_batch_tokens goes alone.
+for a CPU, where padding is all there is to lose. Where rows are computed without padding it is the run
+with most tokens, under the same limits of Σ tokens and B. A single entry above max_batch_tokens goes
+alone.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from tureen.contracts import Priority
 from tureen.errors import TureenError
@@ -33,6 +35,10 @@ if TYPE_CHECKING:
     import numpy as np
 
     from tureen.text.encoding import Window
+
+
+RECTANGLE: Final = 4
+"""max_batch_tokens that B·T may come to where padding is not computed: it is still collated."""
 
 
 class Entry:
@@ -100,14 +106,23 @@ class Taken(NamedTuple):
 
 
 class Queue:
-    """Waiting entries. Not thread-safe: the worker holds its lock around every call."""
+    """Waiting entries. Not thread-safe: the worker holds its lock around every call.
+
+    packs: the device computes no padding.
+    """
 
     def __init__(
-        self, *, max_batch_tokens: int, max_batch_requests: int, overhead_tokens: int = 0
+        self,
+        *,
+        max_batch_tokens: int,
+        max_batch_requests: int,
+        overhead_tokens: int = 0,
+        packs: bool = False,
     ) -> None:
         self.max_batch_tokens = max_batch_tokens
         self.max_batch_requests = max_batch_requests
         self.overhead_tokens = overhead_tokens
+        self.packs = packs
         self._lanes = {lane: _Lane() for lane in Priority}
         self._orders = 0
         self._debt = 0
@@ -166,9 +181,10 @@ class Queue:
             lane = self._next_lane()
         return Taken([], expired, Priority.INTERACTIVE)
 
-    def charge(self, lane: Priority, padded_tokens: int) -> None:
-        """A batch of this lane goes to the device; says so before the next one is formed."""
-        self._debt += padded_tokens if lane is Priority.INTERACTIVE else -padded_tokens
+    def charge(self, lane: Priority, tokens: int) -> None:
+        """A batch of this lane goes to the device, `device_tokens`; says so before the next one is
+        formed."""
+        self._debt += tokens if lane is Priority.INTERACTIVE else -tokens
 
     def drain(self) -> list[Entry]:
         """Everything that waits, oldest first; the queue is empty afterwards."""
@@ -192,18 +208,26 @@ class Queue:
         position = bisect_left(lane.by_length, (oldest.tokens, oldest.order))
         first = max(0, position - self.max_batch_requests + 1)
         near = lane.by_length[first : position + self.max_batch_requests]
-        start, end = best_run(
-            [tokens for tokens, _, _ in near],
-            position - first,
-            max_batch_tokens=self.max_batch_tokens,
-            max_batch_requests=self.max_batch_requests,
-            overhead_tokens=self.overhead_tokens,
+        lengths = [tokens for tokens, _, _ in near]
+        limits = {
+            "max_batch_tokens": self.max_batch_tokens,
+            "max_batch_requests": self.max_batch_requests,
+        }
+        start, end = (
+            fullest_run(lengths, position - first, **limits)
+            if self.packs
+            else best_run(lengths, position - first, **limits, overhead_tokens=self.overhead_tokens)
         )
         entries = [entry for _, _, entry in near[start:end]]
         del lane.by_length[first + start : first + end]
         for entry in entries:
             lane.forget(entry)
         return entries
+
+
+def device_tokens(lengths: Sequence[int], packs: bool) -> int:
+    """Of rows in one batch: B·T, or without padding Σ lengths."""
+    return sum(lengths) if packs else len(lengths) * max(lengths, default=0)
 
 
 class _Lane:
@@ -273,4 +297,30 @@ def best_run(
             cost -= longest
         if useful * best_cost >= best_useful * cost:
             best, best_useful, best_cost = (start, end), useful, cost
+    return best
+
+
+def fullest_run(
+    lengths: Sequence[int], oldest: int, *, max_batch_tokens: int, max_batch_requests: int
+) -> tuple[int, int]:
+    """The run [start, end) of lengths that holds `oldest` and has most tokens, under the limits of Σ
+    lengths and rows; of equally full ones the longer rows. The rectangle of a batch is bounded too.
+
+    Args:
+        lengths: ascending.
+        oldest: index of the entry that must be in the run.
+    """
+    best, most = (oldest, oldest + 1), 0
+    start, tokens = 0, sum(lengths[:oldest])
+    for end in range(oldest + 1, len(lengths) + 1):
+        longest = lengths[end - 1]
+        tokens += longest
+        rows = min(max_batch_requests, RECTANGLE * max_batch_tokens // longest)
+        while start < oldest and (tokens > max_batch_tokens or end - start > rows):
+            tokens -= lengths[start]
+            start += 1
+        if end > oldest + 1 and (tokens > max_batch_tokens or end - start > rows):
+            break
+        if tokens >= most:
+            best, most = (start, end), tokens
     return best

@@ -18,7 +18,7 @@ import numpy as np
 
 from tureen.engine.backend import Backend, BatchTooLarge
 from tureen.engine.model_metrics import ModelMetrics
-from tureen.engine.queue import Entry
+from tureen.engine.queue import Entry, device_tokens
 from tureen.errors import BackendFailure, DeadlineExceeded, TureenError
 from tureen.text.batch import Batch, collate
 
@@ -187,7 +187,9 @@ class Runner:
         self._metrics.batch(
             rows=batch.rows,
             tokens=tokens,
-            padded_tokens=batch.padded_tokens,
+            padded_tokens=device_tokens(
+                [entry.tokens for entry in entries], self._backend.info.packs
+            ),
             forward_ns=forward_ns,
         )
 
@@ -211,8 +213,9 @@ class Runner:
         return []
 
     def _too_large(self, entries: list[Entry]) -> list[_Part]:
-        longest = max(entry.tokens for entry in entries)
-        budget = self._shrink(max(1, len(entries) // 2) * longest)
+        lengths = [entry.tokens for entry in entries]
+        half = device_tokens(lengths, self._backend.info.packs) // 2
+        budget = self._shrink(max(half, *lengths))
         self._metrics.shrunk(budget)
         return self._halves(
             entries, f"the device ran out of memory (max_batch_tokens is {budget} now)"

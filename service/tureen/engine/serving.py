@@ -125,6 +125,7 @@ class Serving:
             max_batch_tokens=batch.max_batch_tokens,
             max_batch_requests=batch.max_batch_requests,
             overhead_tokens=batch.overhead_tokens,
+            packs=self.model.backend.info.packs,
         )
         self._worker = Worker(
             self.model.backend,

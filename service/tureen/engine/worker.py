@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 from tureen.contracts import Priority
 from tureen.engine.backend import Backend
 from tureen.engine.model_metrics import ModelMetrics
-from tureen.engine.queue import Entry, Queue
+from tureen.engine.queue import Entry, Queue, device_tokens
 from tureen.engine.runner import BatchOutcome, Deliver, Runner
 from tureen.errors import BackendFailure, Overloaded, TureenError
 from tureen.text.batch import Batch
@@ -202,8 +202,9 @@ class Worker:
             prepared = self._take(now_ns)
             if prepared is not None:
                 self._last_lane = prepared.lane
-                longest = max((entry.tokens for entry in prepared.entries), default=0)
-                self._queue.charge(prepared.lane, len(prepared.entries) * longest)
+                lengths = [entry.tokens for entry in prepared.entries]
+                tokens = device_tokens(lengths, self._queue.packs)
+                self._queue.charge(prepared.lane, tokens)
                 return prepared
             self._work.wait(wait_s)
         return None
