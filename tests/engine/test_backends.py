@@ -7,6 +7,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pico
@@ -146,7 +147,9 @@ def test_an_export_of_other_weights_is_refused_with_the_remedy(directory, tmp_pa
         ({"backend": "jax"}, "known are auto, torch, onnx"),
         ({"backend": "torch", "dtype": "int3"}, "float32, bfloat16, float16"),
         ({"backend": "onnx", "dtype": "float16"}, "onnx backend runs float32 and int8"),
-        ({"backend": "onnx", "device": "tpu"}, "knows auto, cpu and cuda"),
+        ({"backend": "onnx", "device": "tpu"}, "onnx backend knows auto, cpu, cuda, cuda:N"),
+        ({"backend": "onnx", "device": "cuda:one"}, "'cuda:one'; the onnx backend knows"),
+        ({"backend": "torch", "device": "tensorrt"}, "torch backend knows auto, cpu and cuda"),
     ],
 )
 def test_what_cannot_be_loaded(directory, options, message):
@@ -155,10 +158,54 @@ def test_what_cannot_be_loaded(directory, options, message):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
-@pytest.mark.parametrize("backend", ["torch", "onnx"])
-def test_a_device_that_is_not_there(directory, backend):
+@pytest.mark.parametrize(
+    ("backend", "device"),
+    [("torch", "cuda"), ("onnx", "cuda"), ("onnx", "tensorrt"), ("auto", "tensorrt:1")],
+)
+def test_a_device_that_is_not_there(directory, backend, device):
     with pytest.raises(ModelError, match="use --device cpu"):
-        load_model(directory, backend=backend, device="cuda")
+        load_model(directory, backend=backend, device=device)
+
+
+CPU, CUDA, TENSORRT = (f"{kind}ExecutionProvider" for kind in ("CPU", "CUDA", "Tensorrt"))
+
+
+@pytest.mark.parametrize(
+    ("device", "first", "index", "rest"),
+    [
+        ("cuda", CUDA, 0, [CPU]),
+        ("cuda:1", CUDA, 1, [CPU]),
+        ("auto", CUDA, 0, [CPU]),
+        ("tensorrt:2", TENSORRT, 2, [CUDA, CPU]),
+    ],
+)
+@pytest.mark.parametrize("falls_back", [False, True])
+def test_onnxruntime_is_asked_for_the_providers_of_the_device(
+    directory, monkeypatch, device, first, index, rest, falls_back
+):
+    """By a stand-in for a session: what a GPU build of onnxruntime would be called with."""
+    asked: list[Any] = []
+
+    class Session:
+        def __init__(self, _path, _options, *, providers, **_):
+            asked.extend(providers)
+
+        def get_providers(self):
+            return [CPU] if falls_back else [first, *rest]
+
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: [TENSORRT, CUDA, CPU])
+    monkeypatch.setattr("onnxruntime.InferenceSession", Session)
+    if falls_back:
+        with pytest.raises(ModelError, match="fell back to the CPU"):
+            load_model(directory, backend="onnx", device=device)
+    else:
+        info = load_model(directory, backend="onnx", device=device).backend.info
+        assert info.device == ("cuda" if device == "auto" else device)
+    names = [one if isinstance(one, str) else one[0] for one in asked]
+    assert names == [first, *rest]
+    assert asked[0][1]["device_id"] == index
+    kept = asked[0][1].get("trt_engine_cache_path")
+    assert kept == (str(directory / "onnx" / "tensorrt") if first == TENSORRT else None)
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,8 @@ def load_model(
             classifier; or "stub".
         backend: "auto" takes, in float32 on a CPU, the faster of torch and a current export that
             lies in the directory (`choice.fastest`); an export for int8, else torch.
-        device: "cpu", "cuda", "cuda:1"; "auto" takes CUDA where the backend finds it.
+        device: "cpu", "cuda", "cuda:1"; "auto" takes CUDA where the backend finds it. "tensorrt" and
+            "tensorrt:1" are for an export.
         dtype: torch runs "float32", "bfloat16" and "float16", onnx "float32" and "int8" (an export
             of its own, on a CPU alone).
         threads: of the CPU for one forward pass; None leaves it to the backend.
@@ -110,7 +111,7 @@ def _candidates(
             f"dtype is {dtype!r}; the onnx backend runs {' and '.join(EXPORT_FOLDERS)}. Use "
             "--backend torch."
         )
-    if name == "onnx" or dtype == "int8":
+    if name == "onnx" or dtype == "int8" or device.startswith("tensorrt"):
         return [_onnx(opened, current_export(opened, dtype), device, dtype, threads)]
     export = None
     if _installed("onnxruntime") and not device.startswith("cuda"):

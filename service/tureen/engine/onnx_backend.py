@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -14,7 +17,10 @@ from tureen.model.quantize_onnx import needs_reduced_range
 from tureen.text.batch import Batch
 
 _OUT_OF_MEMORY = ("Failed to allocate memory", "bad allocation", "std::bad_alloc")
+_CPU = "CPUExecutionProvider"
 _CUDA = "CUDAExecutionProvider"
+_TENSORRT = "TensorrtExecutionProvider"
+_PROVIDERS = {"cuda": _CUDA, "tensorrt": _TENSORRT}
 
 
 class OnnxBackend:
@@ -23,8 +29,8 @@ class OnnxBackend:
     Args:
         export: that is known to be of this model.
         dtype: of the export, "float32" or "int8"; the latter is for a CPU.
-        device: "cpu", "cuda", "cuda:1" or "auto", which takes CUDA where this onnxruntime has it
-            and the dtype allows it.
+        device: "cpu", "cuda", "cuda:1", "tensorrt", "tensorrt:1" or "auto", which takes CUDA where
+            this onnxruntime has it and the dtype allows it.
         threads: of the CPU for one forward pass; None takes every core this process may use.
     Raises:
         ModelError: a device this onnxruntime has not, or that does not run the dtype.
@@ -42,17 +48,7 @@ class OnnxBackend:
         available = onnxruntime.get_available_providers()
         if device == "auto":
             device = "cuda" if _CUDA in available and dtype != "int8" else "cpu"
-        providers: list = ["CPUExecutionProvider"]
-        if device.startswith("cuda"):
-            if _CUDA not in available:
-                raise ModelError(
-                    f"device is {device!r}, but this onnxruntime has {', '.join(available)}; "
-                    "install tureen[onnx-gpu] instead of tureen[onnx], or use --device cpu."
-                )
-            index = int(device.partition(":")[2] or 0)
-            providers.insert(0, (_CUDA, {"device_id": index}))
-        elif device != "cpu":
-            raise ModelError(f"device is {device!r}; the onnx backend knows auto, cpu and cuda.")
+        providers = _providers(device, available, export.path.parent)
         if dtype == "int8":
             _check_int8(export, device)
         self._session: onnxruntime.InferenceSession | None = onnxruntime.InferenceSession(
@@ -63,10 +59,11 @@ class OnnxBackend:
             # on a CPU: a twelfth of an fp32 pass and a fifth of an int8 one.
             disabled_optimizers=["SkipLayerNormFusion"] if device == "cpu" else None,
         )
-        if device != "cpu" and _CUDA not in self._session.get_providers():
+        wanted = _PROVIDERS.get(device.partition(":")[0], _CPU)
+        if wanted not in self._session.get_providers():
             raise ModelError(
                 f"device is {device!r}, but onnxruntime fell back to the CPU; "
-                "its log says why, often a CUDA library that is missing."
+                "its log says why, often a CUDA or TensorRT library that is missing."
             )
         self.info = BackendInfo(
             name="onnx",
@@ -90,6 +87,40 @@ class OnnxBackend:
 
     def close(self) -> None:
         self._session = None
+
+
+def _providers(device: str, available: Sequence[str], folder: Path) -> list[Any]:
+    """What onnxruntime is to run the export with; each takes what those before it cannot.
+
+    Args:
+        folder: of the export, where TensorRT keeps the engines that it builds for minutes. It builds
+            another when a batch is larger than all before.
+    Raises:
+        ModelError: no such device here.
+    """
+    kind, _, index = device.partition(":")
+    if device == "cpu":
+        return [_CPU]
+    if kind not in _PROVIDERS or (index and not index.isdecimal()):
+        raise ModelError(
+            f"device is {device!r}; the onnx backend knows auto, cpu, cuda, cuda:N, tensorrt and "
+            "tensorrt:N."
+        )
+    if _PROVIDERS[kind] not in available:
+        raise ModelError(
+            f"device is {device!r}, but this onnxruntime has {', '.join(available)}; "
+            "install tureen[onnx-gpu] instead of tureen[onnx], or use --device cpu."
+        )
+    place = {"device_id": int(index or 0)}
+    if kind == "cuda":
+        return [(_CUDA, place), _CPU]
+    kept = {
+        "trt_engine_cache_enable": True,
+        "trt_timing_cache_enable": True,
+        "trt_engine_cache_path": str(folder / "tensorrt"),
+        "trt_timing_cache_path": str(folder / "tensorrt"),
+    }
+    return [(_TENSORRT, place | kept), (_CUDA, place), _CPU]
 
 
 def _options(threads: int | None) -> onnxruntime.SessionOptions:

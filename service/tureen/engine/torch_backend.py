@@ -62,6 +62,8 @@ class TorchBackend:
             raise ModelError(f"dtype is {dtype!r}; the torch backend runs {', '.join(_DTYPES)}.")
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
+        if device.partition(":")[0] not in ("cpu", "cuda"):
+            raise ModelError(f"device is {device!r}; the torch backend knows auto, cpu and cuda.")
         if device.startswith("cuda") and not torch.cuda.is_available():
             raise ModelError(
                 f"device is {device!r}, but torch finds no CUDA device; use --device cpu."
