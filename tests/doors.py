@@ -25,7 +25,7 @@ from tureen.config import Config
 from tureen.engine.loading import load_model
 from tureen.engine.metrics import Metrics
 from tureen.engine.scorer import Scorer
-from tureen.engine.scoring import Scoring
+from tureen.engine.scoring import Scoring, SoupsOf
 from tureen.engine.served import ServedModel
 from tureen.engine.soups import Soups, SoupSource
 from tureen.transports.admission import Admission
@@ -41,7 +41,7 @@ class OpenDoors(Loopback):
 
     gate: Gated
     scorer: Scorer
-    soups: Soups
+    soups: SoupsOf
     admission: Admission
     loop: asyncio.AbstractEventLoop
 
@@ -113,7 +113,7 @@ def open_doors(
             [replace(served, backend=gate)], limits=config.limits(), metrics=admission.metrics
         )
         await scorer.start()
-        soups = Soups(scorer, soups_of)
+        soups = {served.model_id: Soups(scorer, soups_of, scorer.serving())}.__getitem__
         admission.open(behind(scorer), soups)
         await doors.open()
         gate.rows = 0  # those of the start-up check

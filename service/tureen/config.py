@@ -35,11 +35,13 @@ class Config(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
 
-    model: str = Field(
-        default="grounded-qa",
+    model: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], NoDecode] = Field(
+        default=("grounded-qa",),
+        min_length=1,
         description="Model to serve: a directory, the name of one in TUREEN_MODELS or in a checkout's "
         "service/models, or a Hugging Face id. "
-        "'stub' answers with deterministic numbers and needs no weights.",
+        "'stub' answers with deterministic numbers and needs no weights. Repeatable, in the environment "
+        "separated by commas; the first one answers requests that name none.",
     )
     host: str = Field(
         default="127.0.0.1",
@@ -117,8 +119,8 @@ class Config(BaseSettings):
     )
     strict_model: bool = Field(
         default=False,
-        description="Answer 404 to clients of other systems that name a model which is not served. "
-        "Otherwise the only model answers them, whatever they call it, and the name is counted.",
+        description="Answer 404 to clients of other systems that name a model which is not served, "
+        "as with several models always. Otherwise the only one answers them, and the name is counted.",
     )
     upstream_activation: Annotated[tuple[Literal["vllm", "tei", "infinity"], ...], NoDecode] = (
         Field(
@@ -135,7 +137,7 @@ class Config(BaseSettings):
     max_loaded_soups: int = Field(
         default=3,
         ge=2,
-        description="Soups of the model in memory at once: the active one, and those that can take "
+        description="Soups of a model in memory at once: the active one, and those that can take "
         "its place without being formed anew.",
     )
     max_batch_tokens: int | None = Field(
@@ -216,7 +218,7 @@ class Config(BaseSettings):
         "Wants the extra `otel`; the OTEL_ variables say the rest, and name it as well.",
     )
 
-    @field_validator("api_key", "admin_key", "upstream_activation", mode="before")
+    @field_validator("model", "api_key", "admin_key", "upstream_activation", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         parts = value.split(",") if isinstance(value, str) else value
@@ -226,6 +228,11 @@ class Config(BaseSettings):
     def _consistent(self) -> Config:
         self.limits()
         return self
+
+    @property
+    def models(self) -> str:
+        """What is to be served, in words."""
+        return ", ".join(self.model)
 
     def limits(self) -> EngineLimits:
         return EngineLimits(
@@ -267,7 +274,13 @@ def parser(
         text = f"{field.description} [{_default(field.default)}]".replace("%", "%%")
         of: Any = field.annotation
         if name == "model":
-            made.add_argument("model", nargs="?", metavar="MODEL", help=text)
+            made.add_argument("model", nargs="*", action="extend", metavar="MODEL", help=text)
+            made.add_argument(
+                flag(name),
+                action="append",
+                metavar="MODEL",
+                help="The same, as a flag. Repeatable.",
+            )
         elif of is bool:
             made.add_argument(flag(name), action=argparse.BooleanOptionalAction, help=text)
         elif get_origin(of) is tuple and (choices := _choices(get_args(of)[0])):
@@ -310,7 +323,7 @@ def flag_table(kind: type[Config] = Config, beyond: type[BaseSettings] = BaseSet
     for name, field in kind.model_fields.items():
         if name in beyond.model_fields:
             continue
-        shown = "`MODEL`" if name == "model" else f"`{flag(name)}`"
+        shown = "`MODEL`, `--model`" if name == "model" else f"`{flag(name)}`"
         default = _default(field.default).removeprefix("default ")
         rows.append(f"| {shown} | `{PREFIX}{name.upper()}` | {default} | {field.description} |")
     return "\n".join(rows)
@@ -370,6 +383,8 @@ def _sentence(error: ValidationError, file: Path | None, kind: type[Config]) -> 
 def _default(value: object) -> str:
     if value is None or value == ():
         return "default none"
+    if isinstance(value, tuple):
+        return f"default {', '.join(value)}"
     if isinstance(value, bool):
         return f"default {'yes' if value else 'no'}"
     return f"default {value:g}" if isinstance(value, float) else f"default {value}"

@@ -339,6 +339,7 @@ class CreateSoupRequest:
     """coefficients: ingredient -> weight, ≥ 0, adding up to 1; one left out weighs nothing."""
 
     __pydantic_config__ = _STRICT
+    model: str | None = None
     coefficients: dict[str, float]
 
 

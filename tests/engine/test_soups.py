@@ -57,7 +57,7 @@ async def served(directory: Path, state: Path | None = None, source: SoupSource 
     scorer = Scorer([model])
     await scorer.start()
     try:
-        yield scorer, Soups(scorer, source, records=records, store=store)
+        yield scorer, Soups(scorer, source, scorer.serving(), records=records, store=store)
     finally:
         await scorer.stop(0.01)
 
@@ -183,7 +183,7 @@ def test_models_without_ingredients_have_no_soups(directory: Path):
                 await soups.create(FIRST, "ops")
         scorer = Scorer([stub_model()])
         await scorer.start()
-        soups = Soups(scorer, SoupSource(None, lambda _: stub_model()))
+        soups = Soups(scorer, SoupSource(None, lambda _: stub_model()), scorer.serving())
         assert [one.state for one in (await soups.list()).soups] == [SoupState.ACTIVE]
         with pytest.raises(IncompatibleSoup, match="no ingredients"):
             await soups.create(FIRST, "ops")

@@ -10,7 +10,8 @@ from tureen.usage import UsageError
 def test_settings_come_from_words_as_serve_run_gives_them(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("TUREEN_DOORS", "2")
     config = made_of(RayConfig, {"model": "stub", "min_replicas": "2", "num_gpus": "0.5"})
-    assert (config.model, config.min_replicas, config.num_gpus, config.doors) == ("stub", 2, 0.5, 2)
+    assert (config.model, config.min_replicas) == (("stub",), 2)
+    assert (config.num_gpus, config.doors) == (0.5, 2)
     assert config.most_replicas == 2  # left out: as many as always
 
 
@@ -31,6 +32,7 @@ def test_autoscaling_by_the_requests_that_wait():
         ({"min_replicas": 2, "max_replicas": 1}, "max_replicas is 1, below min_replicas"),
         ({"min_replica": 2}, "'min_replica' is not a setting; did you mean 'min_replicas'"),
         ({"num_gpus": -1}, "num_gpus is -1"),
+        ({"model": "a,b"}, r"2 models are named \(a, b\), and a replica serves one"),
     ],
 )
 def test_a_mistake_is_one_line(given: dict, message: str):

@@ -17,7 +17,7 @@ from tureen.contracts import ModelList, ShadowReport
 from tureen.engine.soup_store import SoupRecords
 from tureen.ray import fleet as fleet_module
 from tureen.ray.course import Course, News, Report
-from tureen.ray.fleet import Fleet, merged
+from tureen.ray.fleet import Fleet, FleetShadow, merged
 
 OLD, NEW = "sha256:old", "sha256:new"
 
@@ -95,7 +95,7 @@ def test_an_engine_that_died_is_not_waited_for_and_one_that_lives_is(monkeypatch
         one, other = Reporter(fleet, "one"), Reporter(fleet, "other")
         await one.follow()
         await other.follow()
-        fleet.unshadow()  # any change
+        fleet.unshadow(FleetShadow("sha256:one"))  # any change
         settling = asyncio.create_task(fleet.settled())
         await one.follow()
         with pytest.raises(TimeoutError):
@@ -115,7 +115,7 @@ def test_an_engine_hears_of_a_change_at_once_and_of_none_after_its_patience():
         assert (await one.report(0.01)).version == one.version
         waiting = asyncio.create_task(one.report(PATIENCE_S))
         await asyncio.sleep(0)
-        fleet.unshadow()
+        fleet.unshadow(FleetShadow("sha256:one"))
         assert (await waiting).version > one.version
 
     run(test)

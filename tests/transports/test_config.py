@@ -21,7 +21,7 @@ def write(path: Path, text: str) -> Path:
 
 def test_the_defaults_listen_on_this_machine_alone():
     settings = config.load([])
-    assert (settings.model, settings.host) == ("grounded-qa", "127.0.0.1")
+    assert (settings.model, settings.host) == (("grounded-qa",), "127.0.0.1")
     assert (settings.http_port, settings.grpc_port) == (8080, 8081)
     assert settings.api_key == ()
 
@@ -80,6 +80,19 @@ def test_every_setting_can_be_given_in_every_way(tmp_path: Path, monkeypatch):
         assert config.load(["--config", str(file)]).model_dump() == by_flag.model_dump(), name
 
 
+def test_several_models_come_in_every_way_and_in_their_order(tmp_path: Path, monkeypatch):
+    for flags in (["a", "b"], ["--model", "a", "--model", "b"], ["a", "--model", "b"]):
+        assert config.load(flags).model == ("a", "b")
+    assert config.load(["--http-port", "1", "a", "b"]).model == ("a", "b")
+    assert config.load(["with,comma"]).model == ("with,comma",)
+    for text in ("model: [a, b]\n", "model: a,b\n"):
+        file = write(tmp_path / "tureen.yaml", text)
+        assert config.load(["--config", str(file)]).model == ("a", "b")
+    monkeypatch.setenv("TUREEN_MODEL", "a,b")
+    assert config.load([]).model == ("a", "b")
+    assert config.load(["c"]).model == ("c",)
+
+
 def test_keys_are_not_shown(monkeypatch):
     monkeypatch.setenv("TUREEN_API_KEY", "five,six")
     settings = config.load(["--admin-key", "seven"])
@@ -98,7 +111,8 @@ def test_keys_are_not_shown(monkeypatch):
         (["--upstream-activation", "vlm"], "invalid choice: 'vlm'"),
         (["--drain-s", "nan"], "finite"),
         (["--max-client-batch-size", "9999"], "above max_concurrent_requests"),
-        (["a", "b"], "does not take 'b'"),
+        (["a", "--http-port", "1", "b"], "does not take 'b'"),
+        (["--model", ""], "model is '': string should have at least 1 character"),
         (["--config", "/nowhere.yaml"], "cannot be read"),
     ],
 )

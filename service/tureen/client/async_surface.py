@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping, Se
 from contextlib import AbstractAsyncContextManager, aclosing
 from typing import Any, Protocol, Self, TypeVar, Unpack
 
-from tureen.client.flow import Call, Steps, Wait
+from tureen.client.flow import Call, NamedSoup, Steps, Wait
 from tureen.client.surface import (
     IN_FLIGHT,
     PARALLEL_CALLS,
@@ -166,34 +166,44 @@ class AsyncSurface(Surface):
     async def model(self, model_id: str | None = None) -> ModelInfo:
         return await self._run(self._flow.model(model_id), self._call)
 
-    async def soups(self) -> SoupList:
-        """The soups of the served model, and what was done to them; wants an admin key."""
-        return await self._run(self._flow.soups(), self._call)
+    async def soups(self, model: str | None = None) -> SoupList:
+        """The soups of a served model, None being the default one, and what was done to them; wants an admin key."""
+        return await self._run(self._flow.soups(model), self._call)
 
-    async def create_soup(self, coefficients: Mapping[str, float]) -> SoupInfo:
+    async def create_soup(
+        self, coefficients: Mapping[str, float], model: str | None = None
+    ) -> SoupInfo:
         """Begins to form a soup in the background; `activate_soup` and `shadow_soup` wait for it.
 
         Args:
             coefficients: ingredient -> weight, ≥ 0, adding up to 1; one left out weighs nothing.
         """
-        request = CreateSoupRequest(coefficients=dict(coefficients))
+        request = CreateSoupRequest(model=model, coefficients=dict(coefficients))
         return await self._run(self._flow.change_soup("create_soup", request), self._call)
 
-    async def activate_soup(self, fingerprint: str) -> SoupInfo:
+    async def activate_soup(self, fingerprint: str, model: str | None = None) -> SoupInfo:
         """Every request that is sent after this is answered by that soup."""
-        return await self._run(self._flow.change_soup("activate_soup", fingerprint), self._call)
+        return await self._run(
+            self._flow.change_soup("activate_soup", NamedSoup(fingerprint, model)), self._call
+        )
 
-    async def shadow_soup(self, fingerprint: str) -> SoupInfo:
+    async def shadow_soup(self, fingerprint: str, model: str | None = None) -> SoupInfo:
         """Compares that soup with the active one; the active one's own fingerprint ends it."""
-        return await self._run(self._flow.change_soup("shadow_soup", fingerprint), self._call)
+        return await self._run(
+            self._flow.change_soup("shadow_soup", NamedSoup(fingerprint, model)), self._call
+        )
 
-    async def rollback_soup(self, fingerprint: str | None = None) -> SoupInfo:
+    async def rollback_soup(
+        self, fingerprint: str | None = None, model: str | None = None
+    ) -> SoupInfo:
         """Activates what was active before.
 
         Args:
             fingerprint: refuse unless this is the soup that is left, or returned to.
         """
-        return await self._run(self._flow.change_soup("rollback_soup", fingerprint), self._call)
+        return await self._run(
+            self._flow.change_soup("rollback_soup", NamedSoup(fingerprint, model)), self._call
+        )
 
     async def healthy(self) -> bool:
         return await self._probe(ready=False)

@@ -83,8 +83,15 @@ ANSWERS: dict[Operation, type] = {
 
 class Call(NamedTuple):
     operation: Operation
-    payload: Any  # the request of the contract, None, a model id, a fingerprint
+    payload: Any  # the request of the contract, None, a model id, a `NamedSoup`
     timeout_s: float
+
+
+class NamedSoup(NamedTuple):
+    """fingerprint: None is whatever is active. model: None is the default model."""
+
+    fingerprint: str | None
+    model: str | None
 
 
 class Send(NamedTuple):
@@ -156,13 +163,13 @@ class Flow:
     def rank(self, request: RankRequest) -> Steps[RankResponse]:
         return (yield from self._ask("rank", request, _Budget(self)))
 
-    def soups(self) -> Steps[SoupList]:
-        return (yield from self._ask("soups", None, _Budget(self)))
+    def soups(self, model: str | None) -> Steps[SoupList]:
+        return (yield from self._ask("soups", model, _Budget(self)))
 
     def change_soup(
         self,
         operation: SoupChange,
-        payload: CreateSoupRequest | str | None,
+        payload: CreateSoupRequest | NamedSoup,
     ) -> Steps[SoupInfo]:
         """A change that may have happened although no answer came is asked for once more, but for
         a roll-back, which would then lead further back."""

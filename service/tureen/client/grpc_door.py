@@ -108,17 +108,17 @@ class Door:
             case "model":
                 method, message = stub.GetModel, self.pb.GetModelRequest(model=call.payload)
             case "soups":
-                method, message = stub.ListSoups, self.pb.ListSoupsRequest()
+                method, message = stub.ListSoups, self.pb.ListSoupsRequest(model=call.payload)
             case "create_soup":
                 method, message = stub.CreateSoup, self.wire.to_proto(call.payload)
             case "activate_soup":
-                request = self.pb.ActivateSoupRequest(fingerprint=call.payload)
+                request = self.pb.ActivateSoupRequest(**call.payload._asdict())
                 method, message = stub.ActivateSoup, request
             case "shadow_soup":
-                request = self.pb.ShadowSoupRequest(fingerprint=call.payload)
+                request = self.pb.ShadowSoupRequest(**call.payload._asdict())
                 method, message = stub.ShadowSoup, request
             case "rollback_soup":
-                request = self.pb.RollbackSoupRequest(fingerprint=call.payload)
+                request = self.pb.RollbackSoupRequest(**call.payload._asdict())
                 method, message = stub.RollbackSoup, request
         return method(message, timeout=call.timeout_s, metadata=self.traced_metadata())
 

@@ -75,17 +75,24 @@ def _question(call: Call) -> dict[str, Any]:
     headers = {"x-request-timeout-ms": str(max(1, int(call.timeout_s * 1000))), **trace_context()}
     asked: dict[str, Any] = {"headers": headers, "timeout": timeout}
     match call.operation:
-        case "models" | "soups":
-            return {"method": "GET", "url": f"/v1/{call.operation}", **asked}
+        case "models":
+            return {"method": "GET", "url": "/v1/models", **asked}
+        case "soups":
+            return {"method": "GET", "url": "/v1/soups", **_about(call.payload), **asked}
         case "model":
             return {"method": "GET", "url": f"/v1/models/{quote(call.payload)}", **asked}
         case "activate_soup" | "shadow_soup" | "rollback_soup":
-            named = [] if call.payload is None else [quote(call.payload, safe="")]
+            fingerprint, model = call.payload
+            named = [] if fingerprint is None else [quote(fingerprint, safe="")]
             path = "/".join(["/v1/soups", *named, call.operation.removesuffix("_soup")])
-            return {"method": "POST", "url": path, **asked}
+            return {"method": "POST", "url": path, **_about(model), **asked}
     headers["content-type"] = "application/json"
     path = "/v1/soups" if call.operation == "create_soup" else f"/v1/{call.operation}"
     return {"method": "POST", "url": path, "content": codec.write(call.payload), **asked}
+
+
+def _about(model: str | None) -> dict[str, Any]:
+    return {} if model is None else {"params": {"model": model}}
 
 
 def _answer(call: Call, response: httpx2.Response) -> Any:

@@ -25,7 +25,7 @@ def list(argv: Sequence[str]) -> None:
     parser = _parser("list", "The soups of a running server, and what was done to them.")
     arguments = parser.read(argv)
     with _client(arguments) as client:
-        found = client.soups()
+        found = client.soups(arguments.model)
     if arguments.json:
         print_json(found)
         return
@@ -63,7 +63,7 @@ def create(argv: Sequence[str]) -> None:
                 f"--coefficient is {given!r}; write NAME=W, such as even=0.5"
             ) from None
     with _client(arguments) as client:
-        _print(client.create_soup(coefficients), arguments.json)
+        _print(client.create_soup(coefficients, arguments.model), arguments.json)
 
 
 def shadow(argv: Sequence[str]) -> None:
@@ -71,8 +71,8 @@ def shadow(argv: Sequence[str]) -> None:
     parser.add_argument("soup", metavar="SOUP", help=SOUP_HELP)
     arguments = parser.read(argv)
     with _client(arguments) as client:
-        fingerprint = _fingerprint(client.soups(), arguments.soup)
-        _print(client.shadow_soup(fingerprint), arguments.json)
+        fingerprint = _fingerprint(client.soups(arguments.model), arguments.soup)
+        _print(client.shadow_soup(fingerprint, arguments.model), arguments.json)
 
 
 def activate(argv: Sequence[str]) -> None:
@@ -80,8 +80,8 @@ def activate(argv: Sequence[str]) -> None:
     parser.add_argument("soup", metavar="SOUP", help=SOUP_HELP)
     arguments = parser.read(argv)
     with _client(arguments) as client:
-        fingerprint = _fingerprint(client.soups(), arguments.soup)
-        _print(client.activate_soup(fingerprint), arguments.json)
+        fingerprint = _fingerprint(client.soups(arguments.model), arguments.soup)
+        _print(client.activate_soup(fingerprint, arguments.model), arguments.json)
 
 
 def rollback(argv: Sequence[str]) -> None:
@@ -91,9 +91,9 @@ def rollback(argv: Sequence[str]) -> None:
     )
     arguments = parser.read(argv)
     with _client(arguments) as client:
-        soups = client.soups() if arguments.soup else None
+        soups = client.soups(arguments.model) if arguments.soup else None
         fingerprint = _fingerprint(soups, arguments.soup) if soups is not None else None
-        _print(client.rollback_soup(fingerprint), arguments.json)
+        _print(client.rollback_soup(fingerprint, arguments.model), arguments.json)
 
 
 def _parser(action: str, description: str) -> Parser:
@@ -104,6 +104,7 @@ def _parser(action: str, description: str) -> Parser:
         default=os.environ.get("TUREEN_ADMIN_KEY"),
         help="of the server; better in TUREEN_ADMIN_KEY, where no list of processes shows it",
     )
+    parser.add_argument("--model", metavar="ID", help="whose soups [default the default model's]")
     parser.add_argument("--root-certificates", metavar="FILE", help="PEM file to trust")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     return parser

@@ -168,17 +168,27 @@ class Queue:
         """Lowers the budget for good: the device said that it is too high."""
         self.max_batch_tokens = max(1, min(self.max_batch_tokens, max_batch_tokens))
 
+    def next_lane(self) -> Priority | None:
+        """Whose batch `next_batch` would form; None when nothing waits."""
+        interactive, bulk = self._lanes[Priority.INTERACTIVE], self._lanes[Priority.BULK]
+        if interactive.by_age and bulk.by_age:
+            return Priority.INTERACTIVE if self._debt <= 0 else Priority.BULK
+        self._debt = 0  # a lane without competition owes nothing
+        if interactive.by_age:
+            return Priority.INTERACTIVE
+        return Priority.BULK if bulk.by_age else None
+
     def next_batch(self, now_ns: int) -> Taken:
         """Forms the next batch and removes it from the queue."""
         expired: list[Entry] = []
-        lane = self._next_lane()
+        lane = self.next_lane()
         while lane is not None:
             entries: list[Entry] = []
             for entry in self._run(self._lanes[lane]):
                 (expired if entry.expired(now_ns) else entries).append(entry)
             if entries:
                 return Taken(entries, expired, lane)
-            lane = self._next_lane()
+            lane = self.next_lane()
         return Taken([], expired, Priority.INTERACTIVE)
 
     def charge(self, lane: Priority, tokens: int) -> None:
@@ -193,15 +203,6 @@ class Queue:
         for entry in entries:
             self.discard(entry)
         return entries
-
-    def _next_lane(self) -> Priority | None:
-        interactive, bulk = self._lanes[Priority.INTERACTIVE], self._lanes[Priority.BULK]
-        if interactive.by_age and bulk.by_age:
-            return Priority.INTERACTIVE if self._debt <= 0 else Priority.BULK
-        self._debt = 0  # a lane without competition owes nothing
-        if interactive.by_age:
-            return Priority.INTERACTIVE
-        return Priority.BULK if bulk.by_age else None
 
     def _run(self, lane: _Lane) -> list[Entry]:
         oldest = next(iter(lane.by_age.values()))

@@ -28,6 +28,7 @@ from tureen.contracts import (
 )
 from tureen.engine.cache import ValueCache
 from tureen.engine.caller import CALLER
+from tureen.engine.device import Device
 from tureen.engine.ensemble import ranking, win_probability
 from tureen.engine.limits import EngineLimits
 from tureen.engine.metrics import Metrics
@@ -81,11 +82,14 @@ class Scorer(Scoring):
             )
         self._threads = ThreadPoolExecutor(self.limits.tokenization_workers, "tureen-tokenize")
         self._cache = ValueCache(self.limits.cache_bytes)
+        self._devices: dict[str, Device] = {}
         self._servings = {model.model_id: self._serving_of(model, self.metrics) for model in models}
         self._reserve: set[Serving] = set()
         self._unheard = Metrics()  # of what answers nobody
-        self._shadow: Shadow | None = None
-        self._permits = Permits(self.limits.max_concurrent_requests)
+        self._shadows: dict[str, Shadow] = {}  # by model
+        self._permits = Permits(
+            self.limits.max_concurrent_requests, ids, self.limits.max_client_batch_size
+        )
         self._draining = False
         self._drained = asyncio.Event()
         self.metrics.watch_in_flight(lambda: self._permits.taken)
@@ -125,15 +129,17 @@ class Scorer(Scoring):
 
     def shadow(self, serving: Serving) -> Shadow:
         """From now on one that answers nobody scores what the one of its id answers, uncounted."""
-        self.unshadow()
+        before = self._shadows.get(serving.info.id)
+        if before is not None:
+            self.unshadow(before)
         serving.report_to(self._unheard)
-        self._shadow = Shadow(serving)
-        return self._shadow
+        made = self._shadows[serving.info.id] = Shadow(serving)
+        return made
 
-    def unshadow(self) -> None:
-        if self._shadow is not None:
-            self._shadow.stop()
-        self._shadow = None
+    def unshadow(self, shadow: Shadow) -> None:
+        """Ends one of `shadow`."""
+        shadow.stop()
+        self._shadows = {one: other for one, other in self._shadows.items() if other is not shadow}
 
     async def retire(self, serving: Serving) -> None:
         """Stops one of `prepare` or `swap` when the requests on it are answered."""
@@ -142,7 +148,9 @@ class Scorer(Scoring):
         self._reserve.discard(serving)
 
     def _serving_of(self, model: ServedModel, metrics: Metrics) -> Serving:
-        return Serving(model, self.limits, self._cache, metrics, self._threads)
+        name = model.backend.info.device
+        device = self._devices.setdefault(f"{name}:0" if name == "cuda" else name, Device())
+        return Serving(model, self.limits, self._cache, metrics, self._threads, device)
 
     def ready(self) -> tuple[bool, str]:
         if self._draining:
@@ -239,8 +247,10 @@ class Scorer(Scoring):
                 serving, samples, count, options, deadline_ns, lane, patience_s
             )
         # What began before the last swap is no soup's business to be compared with.
-        if self._shadow is not None and serving is self._servings[serving.info.id]:
-            self._shadow.follow(samples, options, outcomes)
+        if self._shadows and serving is self._servings[serving.info.id]:
+            shadow = self._shadows.get(serving.info.id)
+            if shadow is not None:
+                shadow.follow(samples, options, outcomes)
         return outcomes, timings
 
     async def _admitted(
@@ -265,7 +275,7 @@ class Scorer(Scoring):
             )
         try:
             patience_s = min(patience_s, _left_s(deadline_ns))
-            async with self._permits.wait(count, serving.wait_hint_s, patience_s):
+            async with self._permits.wait(count, serving.wait_hint_s, patience_s, serving.info.id):
                 if caller is not None and caller.quota is not None:
                     caller.quota.take(count)
                 if deadline_ns is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from typing import Protocol
 
 from tureen.contracts import (
@@ -114,7 +114,7 @@ def unknown_model(name: str, known: Iterable[str]) -> UnknownModel:
 
 
 class SoupKeeping(Protocol):
-    """Changes soups: `soups.Soups` says how."""
+    """Changes soups of one model: `soups.Soups` says how."""
 
     async def list(self) -> SoupList: ...
 
@@ -125,3 +125,7 @@ class SoupKeeping(Protocol):
     async def rollback(self, fingerprint: str | None, by: str) -> SoupInfo: ...
 
     async def shadow(self, fingerprint: str, by: str) -> SoupInfo: ...
+
+
+SoupsOf = Callable[[str], SoupKeeping]
+"""Id of a model that is served -> its soups."""

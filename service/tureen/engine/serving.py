@@ -26,6 +26,7 @@ from tureen.engine.background import in_background
 from tureen.engine.begin_tokens import BeginTokens
 from tureen.engine.cache import ValueCache
 from tureen.engine.caller import ANONYMOUS, CALLER, IN_PROCESS
+from tureen.engine.device import Device
 from tureen.engine.ensemble import judge
 from tureen.engine.inflight import InFlight, Ticket
 from tureen.engine.limits import EngineLimits
@@ -70,7 +71,11 @@ class _Encoded:
 
 
 class Serving:
-    """Lives in one event loop, from `start` to `stop`."""
+    """Lives in one event loop, from `start` to `stop`.
+
+    Args:
+        device: where the backend computes, with whoever else does.
+    """
 
     def __init__(
         self,
@@ -79,8 +84,10 @@ class Serving:
         cache: ValueCache,
         metrics: Metrics,
         tokenizer_threads: ThreadPoolExecutor,
+        device: Device,
     ) -> None:
         self.model = model
+        self._device = device
         self.info = model.info(limits)
         self._limits = limits
         self._metrics = metrics.model(self.info, model.manifest.reward_reference)
@@ -133,6 +140,8 @@ class Serving:
             self._in_flight.deliver,
             self._metrics,
             probe=windows_of(self.model)[0],
+            model=self.model.model_id,
+            device=self._device,
             pad_id=self.model.pad_id,
             streams=self.model.backend.info.streams,
         )

@@ -1,4 +1,4 @@
-"""Soups of the served model: other weightings of its ingredients, formed, compared and swapped live.
+"""Soups of a served model: other weightings of its ingredients, formed, compared and swapped live.
 
 A soup is formed in the background from coefficients and checked as a model is at start-up; from then
 on it can shadow the active one, or take its place between two requests. What was active stays in
@@ -81,24 +81,24 @@ class Compared(Protocol):
 
 
 class Holder(Protocol):
-    """What holds soups and answers by one of them: `Scorer`, or many of them.
+    """What holds soups of models and answers by one of each: `Scorer`, or many of them.
 
     What it takes is what it, or the `SoupSource`, gave.
     """
 
-    def serving(self) -> Any: ...
     async def prepare(self, model: Any) -> Any: ...
     def swap(self, serving: Any) -> None: ...
     async def retire(self, serving: Any) -> None: ...
     def shadow(self, serving: Any) -> Compared: ...
-    def unshadow(self) -> None: ...
+    def unshadow(self, shadow: Any) -> None: ...
 
 
 class Soups:
-    """For one event loop.
+    """Those of one model. For one event loop.
 
     Args:
-        scorer: serves one model, the active soup of `records`, and is started.
+        scorer: serves this model, and is started.
+        active: the soup that it answers by, the active one of `records`.
         store: None keeps nothing beyond the life of the process.
         max_loaded: soups in memory, the active one among them; it and its shadow always are.
     """
@@ -107,6 +107,7 @@ class Soups:
         self,
         scorer: Holder,
         source: SoupSource,
+        active: Loaded,
         *,
         records: SoupRecords | None = None,
         store: SoupStore | None = None,
@@ -114,10 +115,9 @@ class Soups:
     ) -> None:
         self._scorer, self._source, self._store = scorer, source, store
         self._max_loaded = max_loaded
-        active = scorer.serving()
         fingerprint = active.info.fingerprint
         self._records = records if records is not None else SoupRecords(path=(fingerprint,))
-        self._model_id = active.info.id
+        self._model_id, self._label = active.info.id, active.info.soup
         self._started_ns = time.time_ns()
         self._loaded: dict[str, Loaded] = {fingerprint: active}  # least recently needed first
         self._forming: dict[str, asyncio.Task[Loaded]] = {}
@@ -163,11 +163,7 @@ class Soups:
             coefficients = {one.name: one.coefficient for one in origin.manifest.ingredients}
             created_ns = self._started_ns
         else:
-            label, coefficients, created_ns = (
-                self._scorer.serving().info.soup,
-                {},
-                self._started_ns,
-            )
+            label, coefficients, created_ns = self._label, {}, self._started_ns
         report = self._reports.get(fingerprint)
         return SoupInfo(
             fingerprint=fingerprint,
@@ -306,7 +302,8 @@ class Soups:
         return self.info(fingerprint)
 
     def _end_shadow(self) -> None:
-        self._scorer.unshadow()
+        if self._shadow is not None:
+            self._scorer.unshadow(self._shadow)
         self._shadow = None
 
     def _swap(self, serving: Loaded) -> None:

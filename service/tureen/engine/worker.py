@@ -3,7 +3,7 @@
 Each of `streams` threads has one batch on the device. Another one prepares the next batch meanwhile,
 but only when more waits than one batch can hold: sealed early from a short queue, a batch would be
 a small one. Else a device thread forms its batch itself, at the last moment, from everything that
-has come.
+has come. Where other workers use the same device it waits for its turn first (`device`).
 
 Every entry that is submitted comes back through `deliver` once, with values or an error, unless it
 was discarded. When a device thread dies the worker is in trouble until its successor, started at
@@ -24,9 +24,11 @@ from typing import TYPE_CHECKING
 
 from tureen.contracts import Priority
 from tureen.engine.backend import Backend
+from tureen.engine.device import Device
 from tureen.engine.model_metrics import ModelMetrics
 from tureen.engine.queue import Entry, Queue, device_tokens
 from tureen.engine.runner import BatchOutcome, Deliver, Runner
+from tureen.engine.shares import Turn
 from tureen.errors import BackendFailure, Overloaded, TureenError
 from tureen.text.batch import Batch
 
@@ -53,6 +55,8 @@ class Worker:
 
     Args:
         probe: a window known to be good; it tells a broken device from a poisoned entry.
+        model: whose part of the device it uses.
+        device: that it shares with other workers; one of its own when None.
         streams: how many batches are on the device at once.
         max_deaths: of device threads, without a good batch in between.
     """
@@ -65,6 +69,8 @@ class Worker:
         metrics: ModelMetrics,
         *,
         probe: Window,
+        model: str = "",
+        device: Device | None = None,
         pad_id: int = 0,
         streams: int = 1,
         max_deaths: int = 3,
@@ -74,10 +80,14 @@ class Worker:
         self._metrics = metrics
         self._probe = probe
         self._max_deaths = max_deaths
-        self._lock = threading.RLock()  # guards the queue and all below
+        self.model, self.streams = model, streams
+        self._device = device if device is not None else Device()
+        self._lock = self._device.lock  # guards the queue and all below
         self._work = threading.Condition(self._lock)  # device threads wait for it
         self._room = threading.Condition(self._lock)  # the preparing thread waits for it
         self._held: list[list[Entry]] = [[] for _ in range(streams)]  # on the device
+        self._turns: list[Turn | None] = [None] * streams
+        self._idle = 0  # device threads that wait
         self._prepared: _Prepared | None = None
         self._suspects: list[Entry] = []  # were on the device when their thread died
         self._last_lane = Priority.INTERACTIVE
@@ -92,6 +102,7 @@ class Worker:
 
     def start(self) -> None:
         self._trouble = None
+        self._device.join(self)
         self._preparer.start()
         for stream in range(len(self._held)):
             self._start_device(stream)
@@ -104,9 +115,11 @@ class Worker:
             self._trouble = "the worker stops"
             self._work.notify_all()
             self._room.notify_all()
+            self._device.call()
         for thread in (self._preparer, *self._devices.values()):
             if thread.is_alive():
                 thread.join(max(0.0, until_s - time.monotonic()))
+        self._device.quit(self)
         with self._lock:
             held = [*chain.from_iterable(self._held)]
         self._give_up(_stopped(), held)
@@ -117,13 +130,17 @@ class Worker:
         return self._trouble
 
     def backlog(self) -> tuple[int, float | None]:
-        """Tokens that wait or run, and the measured tokens per second, None before any."""
+        """Tokens that wait or run, and the measured tokens per second, None before any: of its part
+        of the device, where others have work too."""
         with self._lock:
             taken = [*chain.from_iterable(self._held), *self._suspects]
             if self._prepared is not None:
                 taken += self._prepared.entries
             tokens = sum(entry.tokens for entry in taken if not entry.resolved)
-            return self._queue.tokens + tokens, self._runner.speed.tokens_per_s
+            speed = self._runner.speed.tokens_per_s
+            if speed is not None:
+                speed /= self._device.sharers(self)
+            return self._queue.tokens + tokens, speed
 
     def waiting(self, lane: Priority) -> tuple[int, int]:
         """Entries and tokens of a lane that wait in the queue."""
@@ -135,6 +152,7 @@ class Worker:
         with self._lock:
             refusal = self._refusal()
             if refusal is None:
+                self._device.arrive(self)
                 for entry in entries:
                     self._queue.append(entry)
                 self._call_others()
@@ -152,6 +170,25 @@ class Worker:
         """An `interactive` request waits for an entry of `bulk`."""
         with self._lock:
             self._queue.promote(entry)
+
+    # what the device asks, under the lock
+
+    @property
+    def has_work(self) -> bool:
+        waits = len(self._queue) or self._suspects or self._prepared is not None
+        return bool(waits) or any(self._turns)
+
+    def claims(self) -> Priority | None:
+        if self._stopping or not self._idle:
+            return None
+        if self._suspects:
+            return self._suspects[0].lane
+        if self._prepared is not None and not self._overtaken(self._prepared):
+            return self._prepared.lane
+        return self._queue.next_lane()
+
+    def wake(self) -> None:
+        self._work.notify()
 
     # the device threads
 
@@ -172,13 +209,17 @@ class Worker:
     def _step(self, stream: int) -> bool:
         """One batch, or one probe of a device in trouble; False at the end."""
         with self._lock:
-            self._held[stream] = []
-            prepared = self._wait()
+            self._leave(stream)
+            self._idle += 1
+            try:
+                prepared = self._wait(stream)
+            finally:
+                self._idle -= 1
             if self._stopping:
                 return False
             if prepared is not None:
                 self._held[stream] = prepared.entries
-                self._call_others()
+            self._call_others()
         if prepared is None:
             trouble = self._runner.probe(self._probe)
             self._judge(trouble, _PROBE_AGAIN_S)
@@ -191,7 +232,14 @@ class Worker:
             self._judge("nothing of the last batch could be scored")
         return True
 
-    def _wait(self) -> _Prepared | None:
+    def _leave(self, stream: int) -> None:
+        """Nothing of this thread is on the device any more."""
+        self._held[stream] = []
+        turn, self._turns[stream] = self._turns[stream], None
+        if turn is not None:
+            self._device.end(turn)
+
+    def _wait(self, stream: int) -> _Prepared | None:
         """Waits for work; None when a probe is due or the worker stops."""
         while not self._stopping:
             now_ns, wait_s = time.monotonic_ns(), None
@@ -199,13 +247,15 @@ class Worker:
                 if now_ns >= self._probe_at_ns:
                     return None
                 wait_s = (self._probe_at_ns - now_ns) / 1e9
-            prepared = self._take(now_ns)
+            prepared = self._take(now_ns) if self._device.admits(self) else None
             if prepared is not None:
                 self._last_lane = prepared.lane
                 lengths = [entry.tokens for entry in prepared.entries]
                 tokens = device_tokens(lengths, self._queue.packs)
                 self._queue.charge(prepared.lane, tokens)
+                self._turns[stream] = self._device.begin(self, tokens)
                 return prepared
+            self._call_others()
             self._work.wait(wait_s)
         return None
 
@@ -257,8 +307,9 @@ class Worker:
                 if not entry.retried:
                     entry.retried = True
                     self._suspects.append(entry)
-            self._held[stream] = []
+            self._leave(stream)
             self._judge(reason)
+            self._device.call()
         self._runner.fail(killers, BackendFailure(f"{reason} while it ran this; others go on."))
         if refusal is not None:
             self._give_up(refusal)
@@ -273,12 +324,13 @@ class Worker:
     # the preparing thread
 
     def _may_prepare(self) -> bool:
-        return all(self._held) and self._prepared is None and self._queue.saturated
+        if self._prepared is not None or not self._queue.saturated:
+            return False
+        return all(self._held) or not self._device.admits(self)
 
     def _call_others(self) -> None:
         """Something waits, or nothing more does: whoever can do with that is woken."""
-        if len(self._queue) or self._suspects:
-            self._work.notify()
+        self._device.call()
         if self._may_prepare():
             self._room.notify()
 

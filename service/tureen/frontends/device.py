@@ -105,7 +105,7 @@ class Device:
         if isinstance(what, Asked):
             return await self._scored(what)
         if isinstance(what, Change):
-            soups: Any = self.admission.soups()
+            soups: Any = self.admission.soups(what.model)
             try:
                 return await getattr(soups, what.method)(*what.arguments)
             finally:

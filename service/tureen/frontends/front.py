@@ -59,10 +59,9 @@ class Front:
         self.config = config
         metrics = ForwardedMetrics(self._count)
         self.admission = FrontAdmission(config, metrics, self.ask)
-        self._soups = FrontSoups(self.ask)
         self._scorer = RemoteScorer(self._score, config.limits(), metrics)
         self._link: Link | None = None  # once it said what it has
-        self._trouble: str | None = f"{config.model} is being loaded"
+        self._trouble: str | None = f"{config.models} is being loaded"
 
     async def stay_connected(self, device: Path) -> None:
         """For good; the supervisor holds the socket, so that a new device process finds who waits."""
@@ -108,7 +107,7 @@ class Front:
         self._trouble = news.trouble
         self._scorer.learn(news.models, news.trouble)
         if news.models is not None and not self.admission.leaving:
-            self.admission.open(self._scorer, self._soups)
+            self.admission.open(self._scorer, lambda model: FrontSoups(self.ask, model))
 
     def _count(self, counts: Counts) -> None:
         if self._link is not None:
@@ -123,25 +122,25 @@ class Front:
 
 
 class FrontSoups(SoupKeeping):
-    """Those of the device process."""
+    """Those that the device process keeps of one model."""
 
-    def __init__(self, ask: Ask) -> None:
-        self._ask = ask
+    def __init__(self, ask: Ask, model: str) -> None:
+        self._ask, self._model = ask, model
 
     async def list(self) -> SoupList:
-        return await self._ask(Change("list"))
+        return await self._ask(Change(self._model, "list"))
 
     async def create(self, coefficients: Mapping[str, float], by: str) -> SoupInfo:
-        return await self._ask(Change("create", (dict(coefficients), by)))
+        return await self._ask(Change(self._model, "create", (dict(coefficients), by)))
 
     async def activate(self, fingerprint: str, by: str) -> SoupInfo:
-        return await self._ask(Change("activate", (fingerprint, by)))
+        return await self._ask(Change(self._model, "activate", (fingerprint, by)))
 
     async def rollback(self, fingerprint: str | None, by: str) -> SoupInfo:
-        return await self._ask(Change("rollback", (fingerprint, by)))
+        return await self._ask(Change(self._model, "rollback", (fingerprint, by)))
 
     async def shadow(self, fingerprint: str, by: str) -> SoupInfo:
-        return await self._ask(Change("shadow", (fingerprint, by)))
+        return await self._ask(Change(self._model, "shadow", (fingerprint, by)))
 
 
 class FrontAdmission(Admission):

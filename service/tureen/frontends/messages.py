@@ -29,8 +29,9 @@ class Failed:
 
 @dataclass(frozen=True)
 class Change:
-    """A method of `SoupKeeping` and its arguments."""
+    """A method of `SoupKeeping`, of which model, and its arguments."""
 
+    model: str
     method: str
     arguments: tuple[object, ...] = ()
 

@@ -48,7 +48,7 @@ async def supervise(config: Config) -> int:
             device = Child("device", DeviceWork(config, meeting.fileno()))
             doors = FrontWork(config, ports.socket.fileno(), ports.grpc, place)
             fronts = [Child(f"front-end-{n}", doors) for n in range(1, config.front_ends + 1)]
-            say(f"listening on {ports.addresses}; loading {config.model}")
+            say(f"listening on {ports.addresses}; loading {config.models}")
             news = asyncio.create_task(_when_open(fronts, place))
             leaving = asyncio.create_task(told_to_leave.wait())
             try:
@@ -56,10 +56,7 @@ async def supervise(config: Config) -> int:
                 if not leaving.done():
                     first = news.result()
                     if first.models is not None and first.trouble is None:
-                        info = next(
-                            m for m in first.models.models if m.id == first.models.default_model
-                        )
-                        say(*card(info, ports, strangers=strangers))
+                        say(*card(first.models, ports, strangers=strangers))
                         took_s = time.monotonic() - started_s
                         say(f"ready after {took_s:.1f} s on {ports.addresses}")
                     else:

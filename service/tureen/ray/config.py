@@ -70,6 +70,11 @@ class RayConfig(Config):
                 f"max_replicas is {self.max_replicas}, below min_replicas ({self.min_replicas}): "
                 "raise the first or lower the second"
             )
+        if len(self.model) > 1:
+            raise ValueError(
+                f"{len(self.model)} models are named ({self.models}), and a replica serves one: start "
+                "a cluster application for each, or `tureen serve` with several on one machine"
+            )
         if self.front_ends:
             raise ValueError(
                 f"front_ends is {self.front_ends}; a cluster's doors are processes already: leave it "

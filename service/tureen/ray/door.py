@@ -45,7 +45,7 @@ class Door:
         self._scorer = RemoteScorer(self._ask, config.limits(), self._admission.metrics)
         self._doors = Doors(config, self._admission)
         await self._doors.open()
-        self._admission.open(self._scorer, FleetSoups(self))
+        self._admission.open(self._scorer, lambda _: FleetSoups(self))
         self._watching = asyncio.create_task(self._watch())
 
     async def check_health(self) -> None:

@@ -18,7 +18,7 @@ from tureen.errors import TureenError
 from tureen.ray.config import RayConfig
 from tureen.ray.course import POLL_S, Course, Report
 from tureen.transports import logs
-from tureen.transports.soup_source import source_of, started
+from tureen.transports.soup_source import Ordered, source_of, started
 
 KEEPER = "keeper"  # by whom a course is followed
 AGAIN_S = 1.0  # after a question that the keeper did not answer
@@ -41,8 +41,10 @@ class Engine:
         self._shadow: str | None = None
         self._lost: str | None = None
         course: Course = await keeper.course.remote()
-        source = await in_background(source_of, config)
-        self._scorer, self._soups = await started(config, source, self._metrics, course.records)
+        (name,) = config.model
+        model = Ordered(name, await in_background(source_of, config, name), course.records)
+        self._scorer, soups = await started(config, [model], self._metrics)
+        self._soups = soups[model.model_id]
         await self.check_health()
         while True:
             course = await self._report(0)  # from now on the keeper waits for this engine

@@ -142,7 +142,7 @@ class Fleet:
         self._change()
         return self._shadow
 
-    def unshadow(self) -> None:
+    def unshadow(self, shadow: FleetShadow) -> None:
         self._shadow = None
         self._change()
 

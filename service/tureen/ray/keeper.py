@@ -39,7 +39,7 @@ class Keeper:
     ) -> None:
         logs.configure(config)
         self._config = config
-        source = await in_background(source_of, config)
+        source = await in_background(source_of, config, config.model[0])
         self._store: SoupStore | None = None
         self._read: SoupRecords | None = None
         if source.origin is not None:
@@ -112,6 +112,7 @@ class Keeper:
             self._soups = Soups(
                 self._fleet,
                 self._source,
+                self._fleet.serving(),
                 records=self._read,
                 store=self._store,
                 max_loaded=self._config.max_loaded_soups,

@@ -43,7 +43,7 @@ def run(config: RayConfig) -> int:
         signal.signal(number, leave)
     try:
         serve.start(proxy_location="Disabled", logging_config=QUIET)
-        say(f"starting {config.min_replicas} to {config.most_replicas} replicas of {config.model}")
+        say(f"starting {config.min_replicas} to {config.most_replicas} replicas of {config.models}")
         door = serve.run(application, name=NAME, route_prefix=None)
         addresses, _, _ = door.addresses.remote().result()
         starting = False

@@ -16,7 +16,7 @@ from tureen.contracts import Priority, ScoreResponse
 from tureen.engine.caller import ANONYMOUS, CALLER
 from tureen.engine.metrics import Metrics
 from tureen.engine.quota import Quota
-from tureen.engine.scoring import Scoring, SoupKeeping
+from tureen.engine.scoring import Scoring, SoupKeeping, SoupsOf
 from tureen.errors import (
     BackendFailure,
     InvalidRequest,
@@ -75,15 +75,15 @@ class Admission:
         self.tracing = tracing
         self._keys = Keys(config)
         self._scorer: Scoring | None = None
-        self._soups: SoupKeeping | None = None
-        self._closed: str | None = f"{config.model} is being loaded"
+        self._soups: SoupsOf | None = None
+        self._closed: str | None = f"{config.models} is being loaded"
         self.in_flight = 0
         self.leaving = False
         self._idle = asyncio.Event()
         self._idle.set()
         self._settled = asyncio.Event()
 
-    def open(self, scorer: Scoring, soups: SoupKeeping) -> None:
+    def open(self, scorer: Scoring, soups: SoupsOf) -> None:
         self._scorer, self._soups, self._closed, self.leaving = scorer, soups, None, False
         self.metrics.watch_ready(lambda: self.ready()[0])  # which knows of leaving, too
         self._settled.set()
@@ -150,11 +150,15 @@ class Admission:
             )
         return self._scorer
 
-    def soups(self) -> SoupKeeping:
-        """Raises Overloaded while nothing is admitted."""
-        self.scorer()
+    def soups(self, model: str | None) -> SoupKeeping:
+        """Of this model, or of the default model.
+
+        Raises:
+            UnknownModel. Overloaded: nothing is admitted.
+        """
+        scorer = self.scorer()
         assert self._soups is not None  # came with the scorer
-        return self._soups
+        return self._soups(scorer.model(model).id)
 
     @contextmanager
     def admitted(self) -> Iterator[Scoring]:

@@ -32,7 +32,7 @@ from tureen.contracts import (
     ScoreResponse,
 )
 from tureen.engine.caller import CALLER
-from tureen.engine.scoring import Scoring
+from tureen.engine.scoring import Scoring, SoupKeeping
 from tureen.errors import DeadlineExceeded, InvalidRequest, TureenError
 from tureen.transports.admission import Admission, check_size, priority_of
 from tureen.transports.callers import REQUEST_ID, enter
@@ -171,26 +171,29 @@ class RewardService:
 def soup_handlers(admission: Admission) -> grpc.GenericRpcHandler:
     """The methods of tureen.v1.SoupService over raw messages; all of them want an admin key."""
 
+    def soups_of(request: Any) -> SoupKeeping:
+        return admission.soups(request.model if request.HasField("model") else None)
+
     async def list_soups(scorer: Scoring, raw: bytes, terms: Terms) -> object:
-        wire.parse(reward_pb2.ListSoupsRequest, raw)
-        return await admission.soups().list()
+        return await soups_of(wire.parse(reward_pb2.ListSoupsRequest, raw)).list()
 
     async def create(scorer: Scoring, raw: bytes, terms: Terms) -> object:
         request = _read(CreateSoupRequest, raw)
-        return await admission.soups().create(request.coefficients, administrator())
+        soups = admission.soups(request.model)
+        return await soups.create(request.coefficients, administrator())
 
     async def activate(scorer: Scoring, raw: bytes, terms: Terms) -> object:
         request = wire.parse(reward_pb2.ActivateSoupRequest, raw)
-        return await admission.soups().activate(request.fingerprint, administrator())
+        return await soups_of(request).activate(request.fingerprint, administrator())
 
     async def shadow(scorer: Scoring, raw: bytes, terms: Terms) -> object:
         request = wire.parse(reward_pb2.ShadowSoupRequest, raw)
-        return await admission.soups().shadow(request.fingerprint, administrator())
+        return await soups_of(request).shadow(request.fingerprint, administrator())
 
     async def rollback(scorer: Scoring, raw: bytes, terms: Terms) -> object:
         request = wire.parse(reward_pb2.RollbackSoupRequest, raw)
         named = request.fingerprint if request.HasField("fingerprint") else None
-        return await admission.soups().rollback(named, administrator())
+        return await soups_of(request).rollback(named, administrator())
 
     works: dict[str, Work] = {
         "ListSoups": list_soups,

@@ -50,6 +50,7 @@ SCORING_ERRORS = (
 )
 ADMIN_ERRORS = (
     InvalidRequest,
+    UnknownModel,
     UnknownSoup,
     PayloadTooLarge,
     Unauthenticated,
@@ -117,17 +118,20 @@ def operation(
 
     Args:
         answers: a contract, or a schema with contracts in the places of references.
-        query: parameters of the query, and their values.
+        query: parameters of the query, and their values; without values any text.
     """
+    parameters = [_in_query(*one) for one in (query or {}).items()]
     extra: dict[str, Any] = {"responses": _error_answers(errors, error_body, status)}
     if asks is not None:
         shown = example if example is not None else EXAMPLES[asks]
         content = {"schema": _reference(asks, "validation"), "example": shown}
         extra["requestBody"] = {"required": True, "content": {"application/json": content}}
-        extra["parameters"] = [*HEADERS, *(_in_query(*one) for one in (query or {}).items())]
+        parameters = [*HEADERS, *parameters]
     if answers is not None:
         content = {"schema": _resolved(answers)}
         extra["responses"]["200"] = {"content": {"application/json": content}}
+    if parameters:
+        extra["parameters"] = parameters
     if Unauthenticated in errors:
         extra["security"] = [{"key": []}, {}]
     return extra
@@ -192,7 +196,8 @@ def either(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
 
 
 def _in_query(name: str, values: Sequence[str]) -> dict[str, Any]:
-    return {"name": name, "in": "query", "schema": {"type": "string", "enum": list(values)}}
+    schema = {"type": "string"} | ({"enum": list(values)} if values else {})
+    return {"name": name, "in": "query", "schema": schema}
 
 
 def _resolved(answers: Answers) -> Any:

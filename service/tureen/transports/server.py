@@ -23,18 +23,17 @@ import uvicorn
 
 from tureen._version import __version__
 from tureen.config import Config, flag
-from tureen.contracts import ModelInfo
+from tureen.contracts import ModelList
 from tureen.engine.background import busy, in_background
 from tureen.engine.metrics import Metrics
 from tureen.engine.scorer import Scorer
-from tureen.engine.soup_store import SoupStore
 from tureen.transports import logs
 from tureen.transports.admission import Admission
 from tureen.transports.grpc import Health, create_server
 from tureen.transports.http import create_app
 from tureen.transports.http_protocol import protocol_of
 from tureen.transports.logs import say
-from tureen.transports.soup_source import source_of, started
+from tureen.transports.soup_source import ordered, started
 from tureen.transports.tls import tls_of
 from tureen.transports.tracing import tracing_of
 from tureen.usage import UsageError
@@ -79,7 +78,7 @@ async def serve(config: Config) -> int:
     await doors.open()
     loading = asyncio.create_task(load(config, admission))
     try:
-        say(f"listening on {doors.addresses}; loading {config.model}")
+        say(f"listening on {doors.addresses}; loading {config.models}")
         leaving = asyncio.create_task(told_to_leave.wait())
         await asyncio.wait((loading, leaving), return_when=asyncio.FIRST_COMPLETED)
         if leaving.done():
@@ -87,7 +86,7 @@ async def serve(config: Config) -> int:
         scorer = loading.result()
         ready, reason = admission.ready()
         if ready:
-            say(*card(scorer.model(), doors.ports, strangers=admission.open_to_strangers))
+            say(*card(scorer.models(), doors.ports, strangers=admission.open_to_strangers))
             say(f"ready after {time.monotonic() - started:.1f} s on {doors.addresses}")
         else:
             say(f"NOT READY, and nothing will be scored: {reason}")
@@ -204,14 +203,10 @@ class Doors:
 
 
 async def load(config: Config, admission: Admission) -> Scorer:
-    """Loads and checks the model while the doors answer; admits requests when it is done."""
-    source = await in_background(source_of, config)
-    store, records = None, None
-    if source.origin is not None:
-        store = SoupStore(config.state_dir, source.origin.fingerprint)
-        records = await in_background(store.read)
-    scorer, soups = await started(config, source, admission.metrics, records, store)
-    admission.open(scorer, soups)
+    """Loads and checks the models while the doors answer; admits requests when all are there."""
+    models = await in_background(ordered, config)
+    scorer, soups = await started(config, models, admission.metrics)
+    admission.open(scorer, soups.__getitem__)
     return scorer
 
 
@@ -273,16 +268,20 @@ def _loop_factory():
     return uvloop.new_event_loop
 
 
-def card(info: ModelInfo, ports: Ports, *, strangers: bool) -> Iterator[str]:
+def card(served: ModelList, ports: Ports, *, strangers: bool) -> Iterator[str]:
     """What is served, for the log. strangers: who has no key may score."""
-    heads = ", ".join(f"{head.name} ({head.granularity})" for head in info.heads)
     keys = "none: whoever reaches the port may score" if strangers else "needed to score"
     body = '{"samples":[{"prompt":"What is 2+2?","responses":["4","5"]}]}'
     key = "" if strangers else " -H 'Authorization: Bearer KEY'"
     yield f"Tureen {__version__}"
-    yield f"  model    {info.id}, {info.soup}, {info.members} members, {info.fingerprint[:19]}"
-    yield f"  heads    {heads}"
-    yield f"  backend  {info.backend} {info.dtype} on {info.device}"
+    for info in served.models:
+        heads = ", ".join(f"{head.name} ({head.granularity})" for head in info.heads)
+        several = len(served.models) > 1
+        default = ", the default" if several and info.id == served.default_model else ""
+        said = f"{info.soup}, {info.members} members, {info.fingerprint[:19]}"
+        yield f"  model    {info.id}{default}, {said}"
+        yield f"  heads    {heads}"
+        yield f"  backend  {info.backend} {info.dtype} on {info.device}"
     yield f"  keys     {keys}"
     yield f"  docs     {ports.url}/docs"
     yield f"  try      curl {ports.url}/v1/score{key} -d '{body}'"

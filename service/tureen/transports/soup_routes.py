@@ -1,4 +1,7 @@
-"""The HTTP routes about soups; all of them want an admin key."""
+"""The HTTP routes about soups; all of them want an admin key.
+
+They are about the default model, or about the one that `?model=` names; a body says it itself.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from fastapi import FastAPI, Request, Response
 from tureen.contracts import CreateSoupRequest, SoupInfo, SoupList
 from tureen.engine.caller import ANONYMOUS, CALLER
 from tureen.engine.scoring import Scoring, SoupKeeping
+from tureen.errors import InvalidRequest, nearest, quoted
 from tureen.transports import openapi
 from tureen.transports.admission import Admission
 from tureen.transports.compat import Answer
@@ -17,6 +21,7 @@ from tureen.transports.json_body import JsonBody
 from tureen.transports.reply import json_reply
 
 ACCEPTED = 202
+MODEL = "model"
 
 
 def administrator() -> str:
@@ -29,16 +34,18 @@ def install(app: FastAPI, admission: Admission, answer: Answer) -> None:
     """Adds the routes. answer: the way of every request of an administrator."""
     create_body = JsonBody(CreateSoupRequest)
 
-    async def about(
-        request: Request, work: Callable[[SoupKeeping], Awaitable[object]], status: int = 200
-    ) -> Response:
+    async def about(request: Request, work: Callable[[SoupKeeping], Awaitable[object]]) -> Response:
         async def reply(scorer: Scoring, body: bytes, terms: dict[str, Any]) -> Response:
-            return json_reply(await work(admission.soups()), status)
+            _check_query(request, MODEL)
+            return json_reply(await work(admission.soups(request.query_params.get(MODEL))))
 
         return await answer(request, "soups", reply)
 
     def described(answers: type, asks: type | None = None) -> dict[str, Any]:
-        made = openapi.operation(asks=asks, answers=answers, errors=openapi.ADMIN_ERRORS)
+        query = {} if asks is not None else {MODEL: ()}
+        made = openapi.operation(
+            asks=asks, answers=answers, errors=openapi.ADMIN_ERRORS, query=query
+        )
         if asks is not None:  # is done in the background
             made["responses"][str(ACCEPTED)] = made["responses"].pop("200")
         return made
@@ -55,9 +62,10 @@ def install(app: FastAPI, admission: Admission, answer: Answer) -> None:
         """Form a soup in the background from coefficients of the model's ingredients."""
 
         async def reply(scorer: Scoring, body: bytes, terms: dict[str, Any]) -> Response:
-            coefficients = create_body.parse(body).coefficients
-            soups = admission.soups()
-            return json_reply(await soups.create(coefficients, administrator()), ACCEPTED)
+            _check_query(request)
+            asked = create_body.parse(body)
+            made = await admission.soups(asked.model).create(asked.coefficients, administrator())
+            return json_reply(made, ACCEPTED)
 
         return await answer(request, "soups", reply)
 
@@ -80,3 +88,12 @@ def install(app: FastAPI, admission: Admission, answer: Answer) -> None:
     async def shadow_soup(request: Request, fingerprint: str) -> Response:
         """Compare this soup with the active one, which goes on answering; its own ends that."""
         return await about(request, lambda soups: soups.shadow(fingerprint, administrator()))
+
+
+def _check_query(request: Request, *known: str) -> None:
+    """A misspelt name would be a change of the wrong model. Raises InvalidRequest."""
+    for name in request.query_params:
+        if name not in known:
+            raise InvalidRequest(
+                f"{quoted(name)} is not a query parameter here{nearest(name, known)}", field=name
+            )

@@ -403,11 +403,13 @@ class ModelList(_message.Message):
     def __init__(self, default_model: _Optional[str] = ..., models: _Optional[_Iterable[_Union[ModelInfo, _Mapping]]] = ...) -> None: ...
 
 class ListSoupsRequest(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("model",)
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    def __init__(self, model: _Optional[str] = ...) -> None: ...
 
 class CreateSoupRequest(_message.Message):
-    __slots__ = ("coefficients",)
+    __slots__ = ("coefficients", "model")
     class CoefficientsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -416,26 +418,34 @@ class CreateSoupRequest(_message.Message):
         value: float
         def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
     COEFFICIENTS_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
     coefficients: _containers.ScalarMap[str, float]
-    def __init__(self, coefficients: _Optional[_Mapping[str, float]] = ...) -> None: ...
+    model: str
+    def __init__(self, coefficients: _Optional[_Mapping[str, float]] = ..., model: _Optional[str] = ...) -> None: ...
 
 class ActivateSoupRequest(_message.Message):
-    __slots__ = ("fingerprint",)
+    __slots__ = ("fingerprint", "model")
     FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
     fingerprint: str
-    def __init__(self, fingerprint: _Optional[str] = ...) -> None: ...
+    model: str
+    def __init__(self, fingerprint: _Optional[str] = ..., model: _Optional[str] = ...) -> None: ...
 
 class ShadowSoupRequest(_message.Message):
-    __slots__ = ("fingerprint",)
+    __slots__ = ("fingerprint", "model")
     FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
     fingerprint: str
-    def __init__(self, fingerprint: _Optional[str] = ...) -> None: ...
+    model: str
+    def __init__(self, fingerprint: _Optional[str] = ..., model: _Optional[str] = ...) -> None: ...
 
 class RollbackSoupRequest(_message.Message):
-    __slots__ = ("fingerprint",)
+    __slots__ = ("fingerprint", "model")
     FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
     fingerprint: str
-    def __init__(self, fingerprint: _Optional[str] = ...) -> None: ...
+    model: str
+    def __init__(self, fingerprint: _Optional[str] = ..., model: _Optional[str] = ...) -> None: ...
 
 class ShadowReport(_message.Message):
     __slots__ = ("responses", "skipped", "failed", "rank_correlation", "drift_psi", "mean_active", "mean_shadow", "largest_change")

@@ -7,7 +7,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from tureen.contracts import Sample, SampleResult, Score, ScoreRequest, ScoreResponse, Truncate
+from tureen.contracts import (
+    ModelInfo,
+    Sample,
+    SampleResult,
+    Score,
+    ScoreRequest,
+    ScoreResponse,
+    Truncate,
+)
 from tureen.engine.scoring import Scoring
 from tureen.errors import (
     InputTooLong,
@@ -86,8 +94,14 @@ class Call:
         self.admission.metrics.other_name(self.route)
         return None
 
-    def max_input_tokens(self) -> int:
-        return self.scorer.model().limits.max_input_tokens
+    def about(self, model: str | None) -> ModelInfo:
+        """The model that answers a body that names this one.
+
+        Raises:
+            UnknownModel: none of several.
+        """
+        several = len(self.scorer.models().models) > 1
+        return self.scorer.model(model if several else None)
 
 
 @dataclass(kw_only=True)
@@ -113,11 +127,13 @@ class Ask:
 class Scored:
     """What a reply is made of; one entry a response, in the order of the request.
 
-    model: as it was asked for. numbers: rewards, after the activation that was asked for.
-    heads: what each head says, in the model's order; raw values where the request asks for raw=1.
+    model: as it was asked for. info: of the model that answered.
+    numbers: rewards, after the activation that was asked for. heads: what each head says, in the
+    model's order; raw values where the request asks for raw=1.
     """
 
     model: str
+    info: ModelInfo
     numbers: list[float]
     heads: list[dict[str, float]]
     scores: list[Score]
@@ -167,7 +183,7 @@ async def score(call: Call, ask: Ask, terms: dict[str, Any]) -> object:
         cut = sum(score.truncated_tokens > 0 for score in scored.scores)
         characters = sum(len(text) for sample in ask.samples for text in _texts(sample))
         headers |= timing_headers(response.timings) | {
-            "x-compute-type": call.scorer.model().device.partition(":")[0],
+            "x-compute-type": scored.info.device.partition(":")[0],
             "x-compute-characters": str(characters),
             "x-compute-tokens": str(scored.tokens),
             "x-tureen-fingerprint": response.fingerprint,
@@ -212,7 +228,7 @@ def _scored(call: Call, ask: Ask, response: ScoreResponse | None) -> Scored:
     scores = (
         [score for result in response.results for score in result.scores or ()] if response else []
     )
-    info = call.scorer.model(response.model if response else None)
+    info = call.scorer.model(response.model) if response else call.about(ask.model)
     weights = {head.name: head.weight for head in info.heads}
     heads = [
         {name: head.value if raw else head.calibrated for name, head in score.heads.items()}
@@ -225,6 +241,7 @@ def _scored(call: Call, ask: Ask, response: ScoreResponse | None) -> Scored:
         numbers = [sigmoid(number) for number in numbers]
     return Scored(
         model=ask.model if ask.model is not None else info.id,
+        info=info,
         numbers=numbers,
         heads=heads,
         scores=scores,

@@ -21,7 +21,7 @@ from starlette.convertors import PathConvertor, register_url_convertor
 from typing_extensions import TypedDict  # pydantic takes no other before Python 3.12
 
 from tureen._version import __version__
-from tureen.contracts import Sample
+from tureen.contracts import ModelInfo, Sample
 from tureen.engine.scoring import Scoring
 from tureen.errors import InvalidRequest, UnknownModel, quoted
 from tureen.text.written import Split
@@ -249,7 +249,7 @@ def _check_version(path: dict[str, str]) -> None:
         )
 
 
-def _named(door: Door, request: Request, scorer: Scoring) -> str:
+def _named(door: Door, request: Request, scorer: Scoring) -> tuple[str, ModelInfo]:
     """The model of the path; where one is served, it has every name, unless names are strict."""
     _check_version(request.path_params)
     name: str = request.path_params["model"]
@@ -260,21 +260,21 @@ def _named(door: Door, request: Request, scorer: Scoring) -> str:
             "its readiness.",
             field="model",
         )
-    if door.strict_model or len(scorer.models().models) > 1:
-        scorer.model(name)
-    return name
+    is_name = door.strict_model or len(scorer.models().models) > 1
+    return name, scorer.model(name if is_name else None)
 
 
 def _ready(door: Door, request: Request, scorer: Scoring) -> dict[str, object]:
-    return {"name": _named(door, request, scorer), "ready": True}
+    name, _ = _named(door, request, scorer)
+    return {"name": name, "ready": True}
 
 
 def _metadata(door: Door, request: Request, scorer: Scoring) -> dict[str, object]:
-    name = _named(door, request, scorer)
+    name, info = _named(door, request, scorer)
     return {
         "name": name,
         "versions": [VERSION],
-        "platform": f"tureen_{scorer.model().backend}",
+        "platform": f"tureen_{info.backend}",
         "inputs": [{"name": "text", "datatype": "BYTES", "shape": [-1]}],
         "outputs": [{"name": "score", "datatype": "FP32", "shape": [-1]}],
     }

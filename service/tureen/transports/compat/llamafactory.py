@@ -68,7 +68,9 @@ def _parse(call: Call) -> Ask:
     body = _BODY.parse(call.body)
     refuse_score_changing(body)
     read = [transcript(text, "none") for text in body.messages]
-    truncate, longest = truncation_to(body.max_length, "max_length", call.max_input_tokens())
+    truncate, longest = truncation_to(
+        body.max_length, "max_length", call.about(body.model).limits.max_input_tokens
+    )
     return Ask(
         samples=[sample for sample, _ in read],
         splits=[how for _, how in read],

@@ -91,7 +91,7 @@ def _parse(call: Call) -> Ask:
 
 
 def _reply(scored: Scored) -> GetRewardReply:
-    info = scored.call.scorer.model()
+    info = scored.info
     calibrated = any(head.calibration != Calibration() for head in info.heads)
     scores = scored.numbers
     if calibrated:

@@ -113,7 +113,9 @@ def _parse(call: Call) -> Ask:
             limit=len(prompts),
         )
     truncate, longest = truncation_to(
-        body.truncate_prompt_tokens, "truncate_prompt_tokens", call.max_input_tokens()
+        body.truncate_prompt_tokens,
+        "truncate_prompt_tokens",
+        call.about(body.model).limits.max_input_tokens,
     )
     return Ask(
         samples=samples,

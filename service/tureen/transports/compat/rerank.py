@@ -196,7 +196,9 @@ def _ask(
     check_at_least_zero("top_n", body.top_n)
     check_at_least_zero("max_tokens_per_doc", body.max_tokens_per_doc)
     truncate, longest = truncation_to(
-        body.truncate_prompt_tokens, "truncate_prompt_tokens", call.max_input_tokens()
+        body.truncate_prompt_tokens,
+        "truncate_prompt_tokens",
+        call.about(body.model).limits.max_input_tokens,
     )
     if body.max_tokens_per_doc:
         longest = (*longest, LongestText("max_tokens_per_doc", body.max_tokens_per_doc))

@@ -88,7 +88,9 @@ class PoolingInput(ActivationBody):
         refuse_score_changing(self)
         samples, splits, where = self.read()
         truncate, longest = truncation_to(
-            self.truncate_prompt_tokens, "truncate_prompt_tokens", call.max_input_tokens()
+            self.truncate_prompt_tokens,
+            "truncate_prompt_tokens",
+            call.about(self.model).limits.max_input_tokens,
         )
         return Ask(
             samples=samples,
