@@ -16,7 +16,7 @@ from tureen.usage import Parser, UsageError
 
 def add_model_options(parser: Parser) -> None:
     parser.add_argument("--backend", choices=get_args(BackendName), default="auto")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, tensorrt, cuda:N …")
     parser.add_argument("--dtype", choices=get_args(DtypeName), default="float32")
     parser.add_argument(
         "--redistribute",
