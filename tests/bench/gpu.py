@@ -8,7 +8,11 @@ decoder           8B-class with random weights, samples of 1,024 tokens, none pa
                   (attention's own products are not credited)
 shared prefix     K = 8 responses of 128 tokens to a prompt of 512, computed once and computed K times; the
                   limit is K (P + R) / (P + K R) = 3.33
-default model     served over HTTP against perfect batches in this process, both on the GPU
+packing           rows of 1/16 to all of 1,024 tokens, padded and without padding, in FLOP of their tokens; the
+                  limit is rows times the longest over the tokens, 1.88
+default model     served over HTTP against perfect batches in this process, both on the GPU; and those
+                  batches one at a time against as many at once as the server runs, whose copies and
+                  calls overlap with computing
 
 Where there is no CUDA device every figure is null and the card says so.
 """
@@ -32,6 +36,7 @@ from bench.workload import http_requests
 if TYPE_CHECKING:
     import torch
 
+    from tureen.model.packing import Packing
     from tureen.model.reward_model import RewardModel
 
 NO_CUDA = "no CUDA device"
@@ -78,12 +83,18 @@ def measure_decoder(size: Size, device: str, dtype: torch.dtype, rounds: int) ->
     batch = rows(size.samples, size.tokens, size.vocabulary, device, draw)
     squares = torch.randn(2, size.matrix, size.matrix, generator=draw).to(device, dtype)
     alike = group(size, device, draw)
+    mixed = mixed_rows(size, device, draw)
+    tokens = int(mixed["attention_mask"].sum())
+    packing = packing_of(model, mixed)
     works: dict[str, Callable[[], object]] = {
         "matrix product": lambda: squares[0] @ squares[1],
         "decoder": lambda: model(**batch),
         "unshared": lambda: model(**alike),
         "shared": shared_pass(model, alike, size.prompt),
+        "padded": lambda: model(**mixed),
     }
+    if packing is not None:  # after the trial that it comes from, padded rows run as they did
+        works["packed"] = lambda: model(**mixed, packing=packing)
     took_s: dict[str, list[float]] = {name: [] for name in works}
     with torch.inference_mode():
         for number in range(-1, rounds):  # the first one warms up
@@ -92,10 +103,16 @@ def measure_decoder(size: Size, device: str, dtype: torch.dtype, rounds: int) ->
                 if number >= 0:
                     took_s[name].append(seconds)
     product_flop = 2 * size.matrix**3
-    decoder_flop = 2 * weights * size.samples * size.tokens
+    flop = {
+        "matrix product": product_flop,
+        "decoder": 2 * weights * size.samples * size.tokens,
+        "padded": 2 * weights * tokens,
+        "packed": 2 * weights * tokens,
+    }
     rates = {
-        "matrix product": [product_flop / seconds for seconds in took_s["matrix product"]],
-        "decoder": [decoder_flop / seconds for seconds in took_s["decoder"]],
+        name: [flop[name] / seconds for seconds in found]
+        for name, found in took_s.items()
+        if name in flop
     }
     decoder_s = statistics.median(took_s["decoder"])
     return Part(
@@ -113,9 +130,40 @@ def measure_decoder(size: Size, device: str, dtype: torch.dtype, rounds: int) ->
             "weights_in_matrix_products": weights,
             "decoder_tokens_per_s": round(size.samples * size.tokens / decoder_s),
             "shared_prefix_limit": round(shared_limit(size), 3),
+            "packed_over_padded": (
+                round(paired_ratio(took_s["padded"], took_s["packed"]), 3)
+                if packing is not None
+                else "not measured: the trunk does not run packed here, the log says why"
+            ),
+            "packing_limit": round(mixed["input_ids"].numel() / tokens, 3),
             "seconds": {name: [round(s, 5) for s in found] for name, found in took_s.items()},
         },
     )
+
+
+def mixed_rows(size: Size, device: str, draw: torch.Generator) -> dict[str, torch.Tensor]:
+    """Rows of 1/16 to all of `size.tokens`, evenly spread, in any order; the reward at the last token."""
+    import torch
+
+    lengths = torch.linspace(size.tokens / 16, size.tokens, size.samples).round().long()
+    lengths = lengths[torch.randperm(size.samples, generator=draw)].to(device)
+    mixed = rows(size.samples, size.tokens, size.vocabulary, device, draw)
+    mask = (torch.arange(size.tokens, device=device) < lengths[:, None]).long()
+    last = torch.nn.functional.one_hot(lengths - 1, size.tokens).float()
+    ids = mixed["input_ids"] * mask
+    return mixed | {"input_ids": ids, "attention_mask": mask, "span_weights": last[:, None]}
+
+
+def packing_of(model: RewardModel, rows: dict[str, torch.Tensor]) -> Packing | None:
+    """Of rows that are on the device; None where the backbone cannot."""
+    from tureen.model.packing import packer_of
+    from tureen.model.transfer import upload
+
+    packer = packer_of(model.backbone)
+    if packer is None:
+        return None
+    mask = rows["attention_mask"].cpu().numpy()
+    return packer.packing(mask, upload(packer.arrays(mask), rows["attention_mask"].device))
 
 
 def shared_pass(
@@ -231,6 +279,8 @@ def _default_model(plan: Plan) -> Part:
     variant = replace(plan.variants[0], flags=tuple(flags), options=on_gpu)
     concurrency, count = 16 * plan.concurrency, 16 * plan.samples
     rates: dict[str, list[float]] = {"served": [], "ceiling": []}
+    one_s: list[float] = []
+    at_once_s: list[float] = []
     with (
         plan.serving(variant) as server,
         ordered("bench.ceiling", variant.model, "--options", json.dumps(on_gpu)) as limit,
@@ -245,6 +295,8 @@ def _default_model(plan: Plan) -> Part:
             if number >= 0:
                 rates["served"].append(steady_rate(outcome.done_s, concurrency))
                 rates["ceiling"].append(found["samples_per_s"])
+                one_s.append(found["seconds_one_at_a_time"])
+                at_once_s.append(found["seconds_at_once"])
     return Part(
         {"gpu_served_over_ceiling": paired_ratio(rates["served"], rates["ceiling"])},
         [
@@ -254,5 +306,6 @@ def _default_model(plan: Plan) -> Part:
         {
             "default_model": {"backend": model["backend"], "dtype": model["dtype"]},
             "served_concurrency": concurrency,
+            "batches_at_once_over_one_at_a_time": round(paired_ratio(one_s, at_once_s), 3),
         },
     )

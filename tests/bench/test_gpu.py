@@ -48,7 +48,9 @@ def test_a_toy_decoder_is_measured():
     share = part.ratios["gpu_matmul_share"]
     assert share is not None
     assert share > 0
-    assert {row["what"] for row in part.rows} == {"matrix product", "decoder"}
+    assert {row["what"] for row in part.rows} == {"matrix product", "decoder", "padded", "packed"}
+    assert part.details["packing_limit"] == pytest.approx(2 * 24 / (2 + 24), abs=1e-3)
+    assert part.details["packed_over_padded"] > 0
     assert all(len(found) == 2 for found in part.details["seconds"].values())
     assert part.ratios["gpu_shared_over_unshared"] is not None
 
@@ -59,6 +61,18 @@ def test_a_shared_prompt_gives_the_same_values():
     shared = gpu.shared_pass(model, _group(), TOY.prompt)
     with torch.inference_mode():
         torch.testing.assert_close(shared(), model(**_group()), atol=1e-5, rtol=0)
+
+
+def test_rows_without_padding_give_the_same_values():
+    torch.manual_seed(0)
+    model = gpu.decoder(TOY, "cpu", torch.float32)
+    mixed = gpu.mixed_rows(TOY, "cpu", torch.Generator().manual_seed(1))
+    assert sorted(mixed["attention_mask"].sum(dim=1).tolist()) == [2, 24]  # 24 / 16 is 1.5
+    with torch.inference_mode():
+        expected = model(**mixed)
+        packing = gpu.packing_of(model, mixed)
+        assert packing is not None
+        torch.testing.assert_close(model(**mixed, packing=packing), expected, atol=1e-5, rtol=0)
 
 
 def _group():
