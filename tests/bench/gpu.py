@@ -173,6 +173,7 @@ def shared_pass(
     one pass to the next."""
     import torch
 
+    from tureen.model.prefix_cache import PrefixCache
     from tureen.model.shared_prefixes import SharedPrefixes
     from tureen.text.batch import Batch
 
@@ -181,7 +182,7 @@ def shared_pass(
     batch = Batch(**arrays, prefix_lengths=lengths)
 
     def run() -> torch.Tensor:
-        split = SharedPrefixes(model.backbone, max_cached_bytes=0).split(batch)
+        split = SharedPrefixes(model.backbone, PrefixCache(0)).split(batch)
         assert split is not None, "this group is far above what is worth sharing"
         rest, prefixes = split
         tensors = {

@@ -95,3 +95,39 @@ def test_the_line_has_an_end():
         await asyncio.gather(*tasks)
 
     asyncio.run(run())
+
+
+def test_a_flood_for_one_model_leaves_the_others_their_part():
+    """Of 12 permits 6 are anybody's; of the other 6 each of three models keeps 2."""
+    permits = Permits(12, ("a", "b", "c"))
+    with permits.hold(8, no_hint, "a"):
+        with pytest.raises(Overloaded, match="keeps 2 of them for each of its 3 models"):
+            permits.hold(1, no_hint, "a").__enter__()
+        with permits.hold(2, no_hint, "b"), permits.hold(2, no_hint, "c"):
+            assert permits.taken == 12
+    assert permits.taken == 0
+
+
+def test_the_largest_request_is_always_possible_on_an_idle_server():
+    permits = Permits(12, ("a", "b"), largest=11)
+    with permits.hold(11, no_hint, "a"), permits.hold(1, no_hint, "b"):
+        assert permits.taken == 12
+
+
+def test_who_waits_for_one_model_does_not_stand_before_another():
+    async def run() -> None:
+        permits, entered = Permits(4, ("a", "b")), []
+
+        async def enter(model: str, count: int) -> None:
+            async with permits.wait(count, no_hint, 10, model):
+                entered.append(model)
+
+        with permits.hold(3, no_hint, "a"):
+            waiting = asyncio.create_task(enter("a", 1))
+            await turns()
+            await enter("b", 1)
+            assert entered == ["b"]
+        await waiting
+        assert (entered, permits.taken, permits.waiting) == (["b", "a"], 0, 0)
+
+    asyncio.run(run())

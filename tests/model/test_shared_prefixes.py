@@ -22,6 +22,7 @@ from transformers import (
 )
 
 from tureen.model.checkpoint import load
+from tureen.model.prefix_cache import PrefixCache
 from tureen.model.shared_prefixes import SharedPrefixes, can_share, plan
 from tureen.text.batch import Batch
 
@@ -97,21 +98,21 @@ def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 def test_values_are_those_of_the_plain_pass_and_each_prompt_runs_once(model):
     assert can_share(model.trunk)
-    shared = SharedPrefixes(model.trunk, max_cached_bytes=0)
+    shared = SharedPrefixes(model.trunk, PrefixCache(0))
     expected = values(model, FOUR)
     counted = Counted(model.trunk)
     torch.testing.assert_close(values(model, FOUR, shared), expected, rtol=0, atol=1e-5)
     assert counted.calls == [(2, 12), (4, 4)]  # 40 tokens, and 64 in the plain pass
-    assert shared.cached_bytes == 0
+    assert shared._cache.bytes == 0
 
 
 def test_a_prompt_that_comes_again_costs_nothing(model):
-    shared = SharedPrefixes(model.trunk, max_cached_bytes=2**20)
+    shared = SharedPrefixes(model.trunk, PrefixCache(2**20))
     first = batch_of((PROMPT, [1, 2]), (PROMPT, [3]))
     later = batch_of((PROMPT, [4, 4, 1]), (PROMPT, [2]))
     values(model, first, shared)
     # two of keys and values, 2 layers, 32 wide on the pico llama's key heads, fp32
-    assert shared.cached_bytes == 2 * 2 * 12 * key_width(model.trunk) * 4
+    assert shared._cache.bytes == 2 * 2 * 12 * key_width(model.trunk) * 4
     counted = Counted(model.trunk)
     found = values(model, later, shared)
     assert counted.calls == [(2, 3)]
@@ -123,7 +124,7 @@ def key_width(trunk: Any) -> int:
 
 
 def test_a_lone_row_runs_plainly_until_its_prompt_comes_again(model):
-    shared = SharedPrefixes(model.trunk, max_cached_bytes=2**20)
+    shared = SharedPrefixes(model.trunk, PrefixCache(2**20))
     lone = batch_of((PROMPT, [1, 2]))
     assert shared.split(lone) is None  # 14 tokens either way
     assert shared.split(lone) is not None  # pays for the third time
@@ -133,21 +134,21 @@ def test_a_lone_row_runs_plainly_until_its_prompt_comes_again(model):
 
 
 def test_nothing_is_remembered_where_nothing_is_kept(model):
-    shared = SharedPrefixes(model.trunk, max_cached_bytes=0)
+    shared = SharedPrefixes(model.trunk, PrefixCache(0))
     lone = batch_of((PROMPT, [1, 2]))
     assert [shared.split(lone), shared.split(lone)] == [None, None]
 
 
 def test_what_is_kept_is_bounded_and_the_oldest_goes(model):
     size = 2 * 2 * 12 * key_width(model.trunk) * 4
-    shared = SharedPrefixes(model.trunk, max_cached_bytes=2 * size)
+    shared = SharedPrefixes(model.trunk, PrefixCache(2 * size))
     prompts = [[token, *PROMPT[1:]] for token in (30, 31, 32)]
     pairs = [batch_of((prompt, [1]), (prompt, [2])) for prompt in prompts]
     for pair in pairs[:2]:
         values(model, pair, shared)
     values(model, pairs[0], shared)  # used again: the second is the oldest now
     values(model, pairs[2], shared)
-    assert shared.cached_bytes == 2 * size
+    assert shared._cache.bytes == 2 * size
     counted = Counted(model.trunk)
     for pair in (pairs[0], pairs[2], pairs[1]):
         values(model, pair, shared)
@@ -155,7 +156,7 @@ def test_what_is_kept_is_bounded_and_the_oldest_goes(model):
 
 
 def test_rows_that_have_nothing_before_the_response_run_plainly(model):
-    shared = SharedPrefixes(model.trunk, max_cached_bytes=2**20)
+    shared = SharedPrefixes(model.trunk, PrefixCache(2**20))
     assert shared.split(batch_of((PROMPT, [1]), (PROMPT, [2]), ([], [3]))) is None
 
 

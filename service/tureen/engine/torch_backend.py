@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from tureen.model.checkpoint import load
 from tureen.model.directory import ModelDirectory
 from tureen.model.manifest import ModelError
 from tureen.model.packing import Packer, packer_of
+from tureen.model.prefix_cache import PrefixCache
 from tureen.model.sequence_classifier import SequenceClassifier
 from tureen.model.shared_prefixes import SharedPrefixes, can_share
 from tureen.model.transfer import download, upload
@@ -24,7 +26,11 @@ from tureen.text.batch import Batch
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _CPU_CACHE_BYTES = 256 * 2**20
 _GPU_CACHE_SHARE = 0.04
-"""Of the device's memory, for the keys and values of prompts that come again."""
+"""Of the device's memory, for the keys and values of prompts that come again, of all models on it."""
+_caches: WeakValueDictionary[str, PrefixCache] = WeakValueDictionary()
+"""By device: models that share one share the bound."""
+_passes, _passes_lock = [0], threading.Lock()
+"""How many are under way in this process."""
 _CPU_OUT_OF_MEMORY = ("can't allocate memory", "not enough memory")  # of torch's CPU allocator
 
 
@@ -39,7 +45,7 @@ class TorchBackend:
         device: "cpu", "cuda", "cuda:1" or "auto", which takes CUDA where there is one.
         dtype: "float32", "bfloat16" or "float16".
         threads: of the CPU, in the whole process; None leaves it to torch. Forward passes that
-            overlap share them.
+            overlap share them, whichever model they are of.
         attention: units but the first get the attention paid to them as values; see
             `SequenceClassifier.give_attention`.
         packing: whether a trunk that can (`packer_of`) runs without padding; None: on CUDA. On a CPU,
@@ -70,7 +76,7 @@ class TorchBackend:
             )
         if threads is not None:
             torch.set_num_threads(threads)
-        self._threads, self._passes, self._lock = torch.get_num_threads(), 0, threading.Lock()
+        self._threads = torch.get_num_threads()
         self._device = torch.device(device)
         on_cuda = self._device.type == "cuda"
         # On CUDA a pass is only asked for, and its values waited for elsewhere; kernels of two passes
@@ -90,7 +96,7 @@ class TorchBackend:
                 self._packer = packer_of(trunk)
             if shares:
                 self._prefixes = SharedPrefixes(
-                    trunk, _cache_bytes(self._device), packs=self._packer is not None
+                    trunk, _cache_of(self._device), packs=self._packer is not None
                 )
         self.info = BackendInfo(
             name="torch",
@@ -138,22 +144,29 @@ class TorchBackend:
     @contextmanager
     def _share_of_threads(self) -> Iterator[None]:
         """For one forward pass; the number holds for the calling thread."""
-        with self._lock:
-            self._passes += 1
-            torch.set_num_threads(max(1, self._threads // self._passes))
+        with _passes_lock:
+            _passes[0] += 1
+            torch.set_num_threads(max(1, self._threads // _passes[0]))
         try:
             yield
         finally:
-            with self._lock:
-                self._passes -= 1
+            with _passes_lock:
+                _passes[0] -= 1
 
     def close(self) -> None:
+        if self._prefixes is not None:
+            self._prefixes.close()
         self._model = self._prefixes = None
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
 
 
-def _cache_bytes(device: torch.device) -> int:
-    if device.type != "cuda":
-        return _CPU_CACHE_BYTES
-    return int(_GPU_CACHE_SHARE * torch.cuda.get_device_properties(device).total_memory)
+def _cache_of(device: torch.device) -> PrefixCache:
+    size, name = _CPU_CACHE_BYTES, device.type
+    if device.type == "cuda":
+        described = torch.cuda.get_device_properties(device)
+        size, name = int(_GPU_CACHE_SHARE * described.total_memory), f"cuda:{device.index or 0}"
+    found = _caches.get(name)
+    if found is None:
+        found = _caches[name] = PrefixCache(size)
+    return found

@@ -24,6 +24,7 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
+from tureen.model.prefix_cache import PrefixCache
 from tureen.model.transfer import upload
 from tureen.text.batch import Batch
 
@@ -121,24 +122,20 @@ class SharedPrefixes:
 
     Args:
         trunk: causal, see `can_share`.
-        max_cached_bytes: of keys and values that outlive their batch; 0 keeps none.
+        cache: of keys and values that outlive their batch; other trunks may share it.
         packs: whether the plain pass has no padding to pay for.
     """
 
-    def __init__(
-        self, trunk: PreTrainedModel, max_cached_bytes: int, *, packs: bool = False
-    ) -> None:
+    def __init__(self, trunk: PreTrainedModel, cache: PrefixCache, *, packs: bool = False) -> None:
         self._trunk = trunk
         self._packs = packs
-        self._max_bytes = max_cached_bytes
+        self._cache = cache  # (2, L, A, P, D) each, no padding
         self._lock = threading.Lock()
-        self._kept: OrderedDict[bytes, Tensor] = OrderedDict()  # (2, L, A, P, D), no padding
-        self._bytes = 0
         self._seen: OrderedDict[bytes, None] = OrderedDict()  # once, without having been kept
 
-    @property
-    def cached_bytes(self) -> int:
-        return self._bytes
+    def close(self) -> None:
+        """Leaves nothing in the cache."""
+        self._cache.drop(self)
 
     def split(self, batch: Batch) -> tuple[Batch, Prefixes] | None:
         """The rests of a batch's rows and what they look back at; None where the plain pass is as good."""
@@ -159,11 +156,9 @@ class SharedPrefixes:
 
     def _look_up(self, keys: tuple[bytes, ...]) -> tuple[dict[bytes, Tensor], bool]:
         """What is kept of them, and whether another one was seen before."""
+        known = self._cache.get(self, keys)
         with self._lock:
-            known = {key: self._kept[key] for key in keys if key in self._kept}
-            for key in known:
-                self._kept.move_to_end(key)
-            again = self._max_bytes > 0 and any(key in self._seen for key in keys)
+            again = self._cache.max_bytes > 0 and any(key in self._seen for key in keys)
             for key in keys:
                 if key not in known:
                     self._seen[key] = None
@@ -173,17 +168,10 @@ class SharedPrefixes:
         return known, again
 
     def _keep(self, computed: dict[bytes, Tensor]) -> None:
-        with self._lock:
-            for key, states in computed.items():
-                size = states.numel() * states.element_size()
-                if key in self._kept or size > self._max_bytes:
-                    continue
-                self._seen.pop(key, None)
-                self._kept[key] = states.clone()  # a view would keep the whole pass
-                self._bytes += size
-                while self._bytes > self._max_bytes:
-                    _, dropped = self._kept.popitem(last=False)
-                    self._bytes -= dropped.numel() * dropped.element_size()
+        for key, states in computed.items():
+            if self._cache.put(self, key, states):
+                with self._lock:
+                    self._seen.pop(key, None)
 
 
 def states_of(trunk: PreTrainedModel, keys: Sequence[bytes]) -> dict[bytes, Tensor]:
