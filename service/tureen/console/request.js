@@ -52,11 +52,13 @@ export function scoreRequest({ model, prompt, context, responses, options }) {
 
 /** Fills the models to choose from, keeping the choice. */
 export function offerModels(models, first) {
-  const select = form().elements.model;
-  const chosen = select.value || first;
-  const names = new Set([...models.map((one) => one.id), chosen]);
-  select.replaceChildren(...[...names].map((id) => make("option", { value: id }, id)));
-  select.value = chosen;
+  const ids = models.map((one) => one.id);
+  for (const select of [form().elements.model, byId("soups-model")]) {
+    const chosen = select.value || first;
+    select.replaceChildren(...[...new Set([...ids, chosen])].map((id) => make("option", { value: id }, id)));
+    select.value = chosen;
+  }
+  byId("soups-model").parentElement.hidden = ids.length < 2;
 }
 
 export function prepareLists() {

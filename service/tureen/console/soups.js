@@ -7,6 +7,8 @@ import { showError } from "./result.js";
 
 const USABLE = ["ready", "stored", "shadow"];
 const AGAIN_MS = 1000;
+const model = () => (byId("soups-model").length > 1 ? byId("soups-model").value : undefined);
+const about = () => (model() ? `?model=${encodeURIComponent(model())}` : "");
 let shown = ""; // the answer on the page, so that only another one is drawn: focus stays where it is
 
 /** Shows the section where this server has soups to administer; `changed` runs after each change. */
@@ -18,10 +20,11 @@ export async function prepareSoups(changed) {
     event.preventDefault();
     list();
   });
+  byId("soups-model").addEventListener("change", list);
   byId("new-soup").addEventListener("input", showSum);
   byId("new-soup").addEventListener("submit", async (event) => {
     event.preventDefault();
-    const made = await attempt("v1/soups", "POST", { coefficients: Object.fromEntries(entered()) });
+    const made = await attempt("v1/soups", "POST", { model: model(), coefficients: Object.fromEntries(entered()) });
     if (!made) return;
     await list();
     byId("soups-notice").textContent = `${shortFingerprint(made.fingerprint)} is ${made.state}.`;
@@ -29,7 +32,7 @@ export async function prepareSoups(changed) {
   byId("soups").querySelector(".list").addEventListener("click", async (event) => {
     const { action, fingerprint } = event.target.dataset;
     if (!action) return;
-    if (!(await attempt(`v1/soups/${encodeURIComponent(fingerprint)}/${action}`, "POST"))) return;
+    if (!(await attempt(`v1/soups/${encodeURIComponent(fingerprint)}/${action}${about()}`, "POST"))) return;
     await list();
     byId("soups-notice").textContent = `Done: ${event.target.textContent.toLowerCase()}.`;
     byId("soups").querySelector("h2").focus(); // the button that had the focus is gone
@@ -49,7 +52,7 @@ async function attempt(path, method, body) {
 }
 
 async function list() {
-  const answer = await attempt("v1/soups", "GET");
+  const answer = await attempt(`v1/soups${about()}`, "GET");
   draw(answer);
   if (answer) byId("soups-notice").textContent = `${answer.soups.length} soups of ${answer.model}.`;
 }
@@ -70,7 +73,7 @@ function draw(answer) {
 /** Looks again while a soup is being formed, and says when it is no more. */
 async function follow() {
   const key = byId("admin-key").value.trim();
-  const answer = await call("v1/soups", { key }).catch(() => null);
+  const answer = await call(`v1/soups${about()}`, { key }).catch(() => null);
   if (!answer) return; // whoever asks for the list again is told why
   const wait = shown === JSON.stringify(answer);
   draw(answer);
