@@ -48,8 +48,8 @@ class TorchBackend:
             overlap share them, whichever model they are of.
         attention: units but the first get the attention paid to them as values; see
             `SequenceClassifier.give_attention`.
-        packing: whether a trunk that can (`packer_of`) runs without padding; None: on CUDA. On a CPU,
-            where small batches lose nothing, there is little padding among rows of like lengths.
+        packing: whether a trunk that can (`packer_of`) runs without padding; None: on CUDA, where a
+            batch is large and so takes rows of any length.
     Raises:
         ModelError: an unknown dtype or device, or a model that cannot be loaded, or not like this.
     """
