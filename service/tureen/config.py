@@ -67,9 +67,7 @@ class Config(BaseSettings):
         "else torch.",
     )
     device: str = Field(
-        default="auto",
-        description="auto, cpu, cuda or cuda:N; tensorrt or tensorrt:N for an export. auto: a GPU where "
-        "there is one.",
+        default="auto", description="cpu, cuda[:N], tensorrt[:N]; auto: a GPU where there is one."
     )
     dtype: DtypeName = Field(
         default="float32",
