@@ -132,7 +132,9 @@ def packer_of(trunk: PreTrainedModel) -> Packer | None:
         refusal = f"cannot ({error!r})"
     if refusal is not None:
         trunk.set_attn_implementation(before)
-        log.info("rows are padded: %s %s", name, refusal)
+        # Float32 has no such kernel on CUDA; elsewhere somebody may be missing throughput.
+        level = logging.INFO if trunk.dtype == torch.float32 else logging.WARNING
+        log.log(level, "rows are padded: %s %s", name, refusal)
         return None
     return packer
 
