@@ -71,11 +71,7 @@ class _Encoded:
 
 
 class Serving:
-    """Lives in one event loop, from `start` to `stop`.
-
-    Args:
-        device: where the backend computes, with whoever else does.
-    """
+    """Lives in one event loop, from `start` to `stop`. device: its backend's, with others on it."""
 
     def __init__(
         self,
@@ -111,11 +107,8 @@ class Serving:
 
     def wait_hint_s(self) -> float:
         """How long what is there will take."""
-        return (
-            wait_hint_s(*self._worker.backlog())
-            if self._worker is not None
-            else wait_hint_s(0, None)
-        )
+        backlog = self._worker.backlog() if self._worker is not None else (0, None)
+        return wait_hint_s(*backlog)
 
     async def start(self) -> None:
         """Runs the start-up check; a model that fails it stays in trouble and serves nothing."""
