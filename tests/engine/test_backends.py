@@ -82,6 +82,25 @@ def test_as_many_threads_as_a_backend_says_may_run_it_at_once(name, request):
         np.testing.assert_allclose(values, expected, atol=1e-5)
 
 
+def test_passes_of_two_models_that_overlap_divide_the_threads(tmp_path, monkeypatch):
+    here = torch.get_num_threads()
+    first, second = (
+        TorchBackend(pico.bert_reward(tmp_path / name), device="cpu", dtype="float32")
+        for name in ("first", "second")
+    )
+    for backend in (first, second):
+        monkeypatch.setattr(backend, "_threads", 4)
+    try:
+        with first._share_of_threads():
+            assert torch.get_num_threads() == 4
+            with second._share_of_threads():
+                assert torch.get_num_threads() == 2
+        with second._share_of_threads():
+            assert torch.get_num_threads() == 4
+    finally:
+        torch.set_num_threads(here)
+
+
 @pytest.mark.parametrize("place", [0, 1])
 def test_auto_takes_the_faster_of_a_current_export_and_torch(directory, monkeypatch, place):
     def measured(backends, batch):
