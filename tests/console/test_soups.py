@@ -70,7 +70,7 @@ class Administration:
             )
             route.fulfill(json=asdict(listed))
         else:
-            if path.endswith("/activate"):
+            if "/activate" in path:
                 self.active, self.previous = path.split("/")[1], self.active
                 self.soups = (
                     replace(UNIFORM, state=SoupState.READY),
@@ -118,6 +118,25 @@ def test_soups_are_listed_activated_and_rolled_back(page: Page, administration: 
     expect(page.locator("#soups-notice")).to_have_text("Done: roll back.")
     posted = [one for one in administration.asked if one.startswith("POST")]
     assert posted == [f"POST /{TILTED.fingerprint}/{action}" for action in ("activate", "rollback")]
+
+
+def test_with_several_models_one_says_whose_soups_are_meant(
+    page: Page, administration: Administration
+):
+    def two(route: Route) -> None:
+        listed = route.fetch().json()
+        listed["models"].append(listed["models"][0] | {"id": "judge"})
+        route.fulfill(json=listed)
+
+    expect(page.get_by_label("Soups of")).to_be_hidden()  # one model needs no choice
+    page.route("**/v1/models", two)
+    page.reload()
+    page.get_by_label("Admin key").fill(KEY.split()[1])
+    page.get_by_label("Soups of").select_option("judge")
+    card(page, "rank correlation").get_by_role("button", name="Activate").click()
+    expect(page.locator("#soups-notice")).to_have_text("Done: activate.")
+    assert administration.asked[0] == "GET ?model=judge"
+    assert f"POST /{TILTED.fingerprint}/activate?model=judge" in administration.asked
 
 
 def test_a_wrong_key_lists_nothing(page: Page, administration: Administration, seen: Seen):
