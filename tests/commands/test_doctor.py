@@ -78,7 +78,7 @@ def failed(checks: dict[str, tuple[str, str]]) -> list[str]:
 def test_evidence_that_is_not_what_it_is_defined_as(doctor: Doctor, tmp_path: Path, monkeypatch):
     """Every token of a response with context is said to be in its best sentence."""
     model = bert_evidence(tmp_path / "model")
-    monkeypatch.setattr(evidence, "best_sentence", lambda c, s, response, r: np.ones_like(response))
+    monkeypatch.setattr(evidence.Context, "most_alike", lambda context, own, r: np.ones_like(own))
     status, checks = doctor(model)
     assert status == 1
     assert failed(checks) == ["tokens and evidence"]

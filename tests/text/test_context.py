@@ -3,7 +3,7 @@
 import pico_tokenizers
 import pytest
 
-from tureen.text.context import MOST_CHARACTERS, REMEMBERED, ContextReader
+from tureen.text.context import ContextReader
 from tureen.text.layout import private_backend, tokenize
 
 
@@ -36,13 +36,16 @@ def test_the_same_text_in_other_passages_has_other_sentences(reader: ContextRead
     assert (int(one.sentence_of[-1]), int(two.sentence_of[-1])) == (0, 1)
 
 
-def test_what_is_long_or_was_not_met_for_long_is_read_again(reader: ContextReader):
-    long = ("it is. " * (MOST_CHARACTERS // 7 + 1),)
+def test_what_is_long_or_was_not_met_for_long_is_read_again():
+    one = ContextReader(private_backend(pico_tokenizers.bert_like())).read(("it is.",))
+    reader = ContextReader(private_backend(pico_tokenizers.bert_like()), 2 * one.nbytes)
+    long = ("it is. " * 20,)
     assert reader.read(long) is not reader.read(long)
-    first = reader.read(("it is.",))
-    for number in range(REMEMBERED):
-        reader.read((f"it is. {number}",))
-    assert reader.read(("it is.",)) is not first
+    first, second = reader.read(("it is.",)), reader.read(("is it.",))
+    assert reader.read(("it is.",)) is first
+    reader.read(("it. is",))
+    assert reader.read(("it is.",)) is first
+    assert reader.read(("is it.",)) is not second
 
 
 def test_no_context(reader: ContextReader):

@@ -22,7 +22,7 @@ from tureen.errors import InputTooLong, InvalidRequest
 from tureen.text import evidence, template
 from tureen.text.context import ContextReader
 from tureen.text.layout import Layout, Tokens, private_backend, tokenize
-from tureen.text.segments import Span
+from tureen.text.segments import Pieces, Span
 from tureen.text.template import Rendered, TextSpec
 from tureen.text.units import Unit, tiles, units_of
 from tureen.text.validation import validate
@@ -153,14 +153,15 @@ class TextEncoder:
         else:
             validate(sample)
         attempts = self._attempts(sample, truncate)
-        rows = cache(lambda attempt: self._rows(attempts[attempt].sample(), truncate))
+        pieces = [Pieces(response) for response in sample.responses]
+        rows = cache(lambda attempt: self._rows(attempts[attempt].sample(), pieces, truncate))
         sentences = cache(lambda: template.context_sentences(sample, self.spec.template))
 
         def planned(attempt: int, index: int) -> WindowPlan | TooLong:
             return self._plan(rows(attempt)[index], sentences, attempts[attempt].truncate)
 
         encoded = []
-        for index, response in enumerate(sample.responses):
+        for index, response in enumerate(pieces):
             whole = rows(0)[index]
             if not len(whole.response_keys):
                 raise _without_token(index)
@@ -187,9 +188,9 @@ class TextEncoder:
             ]
         return [_Attempt(lambda: sample, truncate)]
 
-    def _rows(self, sample: Sample, truncate: Truncate) -> list[_Row]:
+    def _rows(self, sample: Sample, pieces: Sequence[Pieces], truncate: Truncate) -> list[_Row]:
         if self.spec.compares:
-            return self._evidence_rows(sample, truncate)
+            return self._evidence_rows(sample, pieces, truncate)
         if isinstance(sample, Transcript | TokenIds):
             text, tokens, layout = self._written.parts(sample)
             return [self._row(text, tokens, layout=layout)]
@@ -232,7 +233,9 @@ class TextEncoder:
             doubled_bos=text.doubled_bos,
         )
 
-    def _evidence_rows(self, sample: Sample, truncate: Truncate) -> list[_Row]:
+    def _evidence_rows(
+        self, sample: Sample, pieces: Sequence[Pieces], truncate: Truncate
+    ) -> list[_Row]:
         """Rows of response and prompt, typed by what the context says of the response.
 
         Raises:
@@ -242,23 +245,22 @@ class TextEncoder:
         prompt = tokenize(self._backend, prompt_text)
         context = self._contexts.read(tuple(sample.context))
         limit = self.spec.max_windows * self.spec.max_input_tokens
-        unread = max(len(context.ids) - limit, 0)
+        unread = max(len(context) - limit, 0)
         if unread and truncate is not Truncate.CONTEXT:
             raise InputTooLong(
-                f"context is {len(context.ids)} tokens; this model compares {limit} (max_windows * "
+                f"context is {len(context)} tokens; this model compares {limit} (max_windows * "
                 'max_input_tokens). Send less context, or truncate="context" to drop its end.',
                 field="context",
-                got=len(context.ids),
+                got=len(context),
                 limit=limit,
             )
         responses = [tokenize(self._backend, response) for response in sample.responses]
         types = evidence.token_types(
-            context.ids[:limit],
-            context.sentence_of[:limit],
+            context.until(limit),
             [tokens.ids for tokens in responses],
             [
                 [tokens for _, tokens in tiles(response, encoded.keys, Granularity.SENTENCE)]
-                for response, encoded in zip(sample.responses, responses, strict=True)
+                for response, encoded in zip(pieces, responses, strict=True)
             ],
         )
         rows = []
@@ -347,7 +349,7 @@ def _without_token(index: int) -> InvalidRequest:
 
 def _encoded(
     row: _Row,
-    response: str,
+    response: Pieces,
     granularities: Collection[Granularity],
     planned: WindowPlan,
     dropped: int,

@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable
+from functools import cached_property
 from itertools import pairwise
 from typing import Final, NamedTuple
 
@@ -74,14 +75,29 @@ def segment(text: str, granularity: Granularity) -> list[Span]:
         so a short piece is merged into the next. A word is what stands between spaces; where a
         script is written without them (Han, kana, Thai, …) a run of n letters is ⌈n/2⌉ words.
     """
-    if not text:
-        return []
-    if granularity is Granularity.RESPONSE:
-        return [Span(0, len(text))]
-    sentences = _tile(text, _sentence_cuts(text))
-    if granularity is Granularity.SENTENCE:
-        return sentences
-    return [piece for sentence in sentences for piece in _sub_sentences(text, sentence)]
+    return Pieces(text).of(granularity)
+
+
+class Pieces:
+    """The units of one text, as `segment` cuts it, for whoever asks for more than one granularity."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def of(self, granularity: Granularity) -> list[Span]:
+        if not self.text:
+            return []
+        if granularity is Granularity.RESPONSE:
+            return [Span(0, len(self.text))]
+        if granularity is Granularity.SENTENCE:
+            return self._sentences
+        return [
+            piece for sentence in self._sentences for piece in _sub_sentences(self.text, sentence)
+        ]
+
+    @cached_property
+    def _sentences(self) -> list[Span]:
+        return _tile(self.text, _sentence_cuts(self.text))
 
 
 def _sentence_cuts(text: str) -> list[int]:
