@@ -26,9 +26,8 @@ def upload(arrays: Mapping[str, np.ndarray], device: torch.device) -> dict[str, 
     with torch.cuda.stream(copies):
         whole = staged(arrays, pinned=True).to(device, non_blocking=True)
     current.wait_stream(copies)
-    whole.record_stream(
-        current
-    )  # else its memory is free for the next upload, not for the next pass
+    # Else its memory would be free for the next upload while this pass still reads it.
+    whole.record_stream(current)
     return parts(whole, arrays)
 
 
