@@ -224,7 +224,8 @@ def test_a_port_in_use_is_one_line_and_status_2(setting: str):
         (["stub", "--host", "0.0.0.0"], "--insecure-no-key"),
         (["stub", "--htp-port", "1"], "did you mean '--http-port'"),
         (["no-such-model", "--http-port", "0", "--grpc-port", "0"], "no model 'no-such-model'"),
-        (["stub", "more"], "does not take 'more'"),
+        (["stub", "no-such-model"], "no model 'no-such-model'"),
+        (["stub", "--http-port", "0", "more"], "does not take 'more'"),
     ],
 )
 def test_what_cannot_start_says_why_in_one_line(arguments: list[str], says: str):
