@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+ADMIN = "admin-key-0"  # of servers whose soups are changed
+
 
 @dataclass
 class Loopback:

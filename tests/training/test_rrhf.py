@@ -215,7 +215,7 @@ def test_a_swap_of_the_soup_is_logged_or_refused(root: Path):
 
 @pytest.mark.slow
 def test_against_a_server_process(root: Path):
-    """Over the command line: rewards of the stub, which are a hash of the text."""
+    """Over the command line: the stub rewards all but what is blank."""
     with serving("stub") as server:
         arguments = ["--policy", str(root / "policy"), "--out", str(root / "served")]
         arguments += ["--prompts", json.dumps([str(root / "prompts.jsonl")]), "--epochs", "2"]
@@ -223,8 +223,16 @@ def test_against_a_server_process(root: Path):
         arguments += ["--oracle", server.target, "--max-new-tokens", "6", "--prompts-per-step", "4"]
         assert cli.main(["rrhf", *arguments]) == 0
     found = events(root, "served")
+    [path] = (root / "served.run/rounds").iterdir()
+    scored = [
+        (text.strip() != "", reward is not None)
+        for prompt in json.loads(path.read_text())["prompts"]
+        for text, reward in zip(prompt["responses"], prompt["rewards"], strict=True)
+    ]
+    assert any(rewarded for _, rewarded in scored)
+    assert all(said == rewarded for said, rewarded in scored)
     [candidates] = of(found, "candidates")
-    assert candidates["oracle/unscorable_frac"] == 0.0
+    assert candidates["learnable"] == sum(rewarded for _, rewarded in scored)
     assert len(of(found, "step")) == 2
     assert load_policy(root / "served").lineage["steps"] == 2
 

@@ -3,6 +3,9 @@ from collections.abc import Iterator
 import httpx2
 import pytest
 from doors import OpenDoors, RawGrpc, open_doors
+from server_process import ADMIN, Server
+
+from tureen.client import GrpcRewardClient, Retry, RewardClient
 
 
 @pytest.fixture(scope="module")
@@ -22,3 +25,15 @@ def raw(doors: OpenDoors) -> Iterator[RawGrpc]:
     client = RawGrpc(doors.target)
     yield client
     client.channel.close()
+
+
+@pytest.fixture(params=["http", "grpc"])
+def admin(
+    server: Server, request: pytest.FixtureRequest
+) -> Iterator[RewardClient | GrpcRewardClient]:
+    """Of the module's `server`, through either door; what fails is not tried again."""
+    kind, at = (
+        (RewardClient, server.url) if request.param == "http" else (GrpcRewardClient, server.target)
+    )
+    with kind(at, api_key=ADMIN, retry=Retry(max_retries=0)) as client:
+        yield client

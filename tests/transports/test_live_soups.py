@@ -10,7 +10,7 @@ import pytest
 from asked_all_the_time import asked_all_the_time
 from doors import http_refusal
 from held_engine import rewards
-from server_process import Server, serving
+from server_process import ADMIN, Server, serving
 
 from tureen import cli
 from tureen.client import GrpcRewardClient, Retry, RewardClient
@@ -25,7 +25,7 @@ from tureen.errors import (
 )
 from tureen.model.soup import make_soup
 
-KEY, ADMIN = "scoring-key-0", "admin-key-0"
+KEY = "scoring-key-0"
 KEYS = {"TUREEN_API_KEY": KEY, "TUREEN_ADMIN_KEY": ADMIN}
 LEAN = {"member-0": 0.9, "member-1": 0.1}
 SAMPLES = [Sample(prompt=f"Who {i}?", responses=(f"Rembrandt in {i}.", "No.")) for i in range(8)]
@@ -49,15 +49,6 @@ def server(directory: Path, state: Path) -> Iterator[Server]:
     flags = "--state-dir", str(state), "--backend", "torch"
     with serving(str(directory), *flags, env=KEYS) as running:
         yield running
-
-
-@pytest.fixture(params=["http", "grpc"])
-def admin(server: Server, request: pytest.FixtureRequest):
-    kind, at = (
-        (RewardClient, server.url) if request.param == "http" else (GrpcRewardClient, server.target)
-    )
-    with kind(at, api_key=ADMIN, retry=NEVER) as client:
-        yield client
 
 
 def test_a_life_of_a_soup_through_both_doors(server: Server, admin):

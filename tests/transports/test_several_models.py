@@ -13,10 +13,9 @@ import pico
 import pytest
 from doors import http_refusal
 from held_engine import rewards
-from server_process import Server, serving
+from server_process import ADMIN, Server, serving
 
 from tureen import cli
-from tureen.client import GrpcRewardClient, Retry, RewardClient
 from tureen.config import Config
 from tureen.contracts import Sample, ScoreRequest, ScoreResponse
 from tureen.engine.loading import load_model
@@ -26,12 +25,10 @@ from tureen.model.manifest import ModelError
 from tureen.model.soup import make_soup
 from tureen.transports.soup_source import ordered
 
-ADMIN = "admin-key-0"
 LEAN = {"member-0": 0.9, "member-1": 0.1}
 SAMPLES = tuple(
     Sample(prompt=f"Who {i}?", responses=(f"Rembrandt in {i}.", "No.")) for i in range(6)
 )
-NEVER = Retry(max_retries=0)
 
 
 @pytest.fixture(scope="module")
@@ -54,15 +51,6 @@ def server(
         flags += ["--front-ends", "1"]
     with serving(str(directories["first"]), *flags, env={"TUREEN_ADMIN_KEY": ADMIN}) as running:
         yield running
-
-
-@pytest.fixture(params=["http", "grpc"])
-def admin(server: Server, request: pytest.FixtureRequest):
-    kind, at = (
-        (RewardClient, server.url) if request.param == "http" else (GrpcRewardClient, server.target)
-    )
-    with kind(at, api_key=ADMIN, retry=NEVER) as client:
-        yield client
 
 
 @pytest.fixture(scope="module")

@@ -96,7 +96,7 @@ def write_by_sources(
                 [asked[i].question for i in places],
                 Sampling(max_new_tokens=config.max_new_tokens, temperature=config.temperature),
                 each=config.samples_per_source,
-                seed=seed_of(config.seed, source, number, part),
+                seed=seed_of(config.seed, "source", number, part),
                 batch=config.rows_per_forward,
             )
             texts = [[[one.text, one.ended] for one in own] for own in found]
