@@ -120,7 +120,7 @@ class Serving:
         if self._trouble is not None:
             log.error("%s is not ready: %s", self.model.model_id, self._trouble)
             return
-        batch = self._limits.batch_limits(self.model.backend.info.device)
+        batch = self._limits.batch_limits(self.model.backend.info.batches)
         queue = Queue(
             max_batch_tokens=batch.max_batch_tokens,
             max_batch_requests=batch.max_batch_requests,
