@@ -15,7 +15,15 @@ from tureen.engine.remote import Asked
 from tureen.engine.scorer import Scorer
 from tureen.errors import TureenError
 from tureen.frontends.link import Link, LinkLost
-from tureen.frontends.messages import Change, Counts, Failed, News, Written, written
+from tureen.frontends.messages import (
+    Change,
+    Counts,
+    Failed,
+    News,
+    Tokenizers,
+    Written,
+    written,
+)
 from tureen.transports.admission import Admission
 from tureen.transports.server import HEALTH_PERIOD_S, load
 
@@ -36,6 +44,8 @@ async def serve(config: Config, listening: socket.socket, told_to_leave: asyncio
                 scorer = loading.result()
             except Exception as error:
                 device.tell(Failed(_portable(error)))
+            else:
+                device.hand_out(Tokenizers(pickle.dumps(scorer.tokenizers())))
             await leaving
         return await device.drain(scorer)
     finally:
@@ -52,6 +62,7 @@ class Device:
         self._drain_s = config.drain_s
         self._links: set[Link] = set()
         self._said: object = None  # to each that comes, too
+        self._tokenizers: Tokenizers | None = None
 
     def link(self) -> Link:
         """For a front end that comes."""
@@ -62,6 +73,12 @@ class Device:
         self._said = what
         for one in self._links:
             self._tell(one, what)
+
+    def hand_out(self, tokenizers: Tokenizers) -> None:
+        """To all of them, and to each that comes."""
+        self._tokenizers = tokenizers
+        for one in self._links:
+            self._tell(one, tokenizers)
 
     async def watch(self) -> None:
         """Tells of every change."""
@@ -84,8 +101,9 @@ class Device:
     def _welcome(self, link: Link) -> None:
         self._links.add(link)
         link.lost.add_done_callback(lambda _: self._links.discard(link))
-        if self._said is not None:
-            self._tell(link, self._said)
+        for what in (self._said, self._tokenizers):
+            if what is not None:
+                self._tell(link, what)
 
     def _tell_news(self) -> None:
         if isinstance(self._said, Failed):
@@ -114,6 +132,7 @@ class Device:
 
     async def _scored(self, asked: Asked) -> Written | TureenError:
         with self.admission.admitted() as scorer:
+            assert isinstance(scorer, Scorer)
             if asked.caller is not None:
                 asked.caller.quota = self.admission.quota(asked.caller.client)
             return written(await remote.answer(scorer, asked))
