@@ -40,7 +40,7 @@ _SHORT_RESPONSES, _SHORT_CHARACTERS = 4, 1024
 class TokenizedSample:
     """
     windows: for each response, all that is run: its own windows, then those of each part taken out.
-    digests: of each of them, of all that the device is given of it. repetition: of each response.
+    digests: of each of them. repetition: of each response.
     doubled_bos, missing_bos: responses that begin with the begin token twice, or came so, and those
         without it.
     """
@@ -130,7 +130,7 @@ class SampleTokenizer:
         return TokenizedSample(
             responses,
             windows,
-            [[_digest(window) for window in some] for some in windows],
+            [[digest_of(window) for window in some] for some in windows],
             [repetition(one.response_ids) for one in responses],
             *self.begin_tokens.count(responses),
         )
@@ -152,7 +152,8 @@ def _windows(response: EncodedResponse, plan: Plan) -> list[Window]:
     return windows
 
 
-def _digest(window: Window) -> bytes:
+def digest_of(window: Window) -> bytes:
+    """Of all that the device is given of a window."""
     digest = hashlib.blake2b(digest_size=16)
     digest.update(len(window.input_ids).to_bytes(4, "little"))  # where one array ends
     digest.update(window.input_ids.tobytes())

@@ -45,7 +45,7 @@ async def serve(config: Config, listening: socket.socket, told_to_leave: asyncio
             except Exception as error:
                 device.tell(Failed(_portable(error)))
             else:
-                device.hand_out(Tokenizers(pickle.dumps(scorer.tokenizers())))
+                device.hand_out(tokenizers_of(scorer))
             await leaving
         return await device.drain(scorer)
     finally:
@@ -145,6 +145,10 @@ class Device:
     def _tell(link: Link, what: object) -> None:
         with suppress(LinkLost):
             link.tell(what)
+
+
+def tokenizers_of(scorer: Scorer) -> Tokenizers:
+    return Tokenizers(pickle.dumps(scorer.tokenizers(), pickle.HIGHEST_PROTOCOL))
 
 
 def _portable(error: Exception) -> Exception:

@@ -83,6 +83,11 @@ class Front:
                     self._learn(News(None, GONE))
             await asyncio.sleep(AGAIN_S)
 
+    @property
+    def tokenizes(self) -> bool:
+        """Else the device process does, for example until the tokenizers are unpacked."""
+        return bool(self._tokenizers)
+
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
         if self._link is not None:
@@ -130,7 +135,6 @@ class Front:
             self._unpacking = asyncio.create_task(self._unpack(link, said))
 
     async def _unpack(self, link: Link, tokenizers: Tokenizers) -> None:
-        """Until then, the device process tokenises."""
         found = await asyncio.to_thread(pickle.loads, tokenizers.pickled)
         if self._link is link:
             self._tokenizers = found
