@@ -149,7 +149,7 @@ def test_a_shorter_conversation_begins_with_the_user():
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"template": "pairs"}, "known are pair, evidence, chat, plain"),
+        ({"template": "pairs"}, "known are pair, evidence, evidence-2, chat, plain"),
         ({"response_pooling": "max"}, "known are first, mean, last"),
         ({"unit_pooling": "first"}, "known are mean, last"),
         ({"max_input_tokens": 0}, "at least 1"),

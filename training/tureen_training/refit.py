@@ -1,11 +1,13 @@
-"""The heads that compare whole answers, fitted last, on a dozen numbers about an answer.
+"""The heads that are fitted last, on a dozen numbers each.
 
 A few hundred questions with one annotator each are learnt by heart before the top layers find out what makes an
-answer preferred or complete. Marked sentences are more numerous and plainer. So the layers learn from those, and
-`preference` and `completeness` are logistic regressions (Bradley–Terry) on
+answer preferred, complete or to the point. So the layers learn from marked sentences, of which there are most, and
+three heads are logistic regressions:
 
+`preference` and `completeness` (Bradley–Terry), on
     the evidence about the answer's tokens    how much of it is copied, how long it is (`tureen.text.evidence`)
-    what `factuality` and `relevance` make of the answer as a whole
+    what `factuality` and the trained `relevance` make of the answer as a whole
+`relevance`, on a unit's length and `tureen.text.unit_features`
 
 All of these are linear in what a head reads, so the outcome is a head like any other. Each member sees a bag of
 questions of its own (Breiman 1996), which makes members that really differ.
@@ -21,11 +23,14 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from sklearn.linear_model import LogisticRegression
+from torch import Tensor
 
+from tureen.contracts import Granularity
 from tureen.model.files import sha256_file
-from tureen.model.manifest import read_manifest, write_manifest
+from tureen.model.manifest import Ingredient, read_manifest, write_manifest
 from tureen.model.reward_model import EVIDENCE_WIDTH, SHARE_SCALE, RewardModel
 from tureen.model.storage import HEAD_BIAS, HEAD_WEIGHT
+from tureen.text.unit_features import UNIT_FEATURES
 from tureen_training.data.items import Item, batches, rows_of, tensors
 from tureen_training.data.records import TEACHES, Example
 from tureen_training.runlog import progress
@@ -33,6 +38,9 @@ from tureen_training.trunk import pooled_states
 
 FITTED = ("preference", "completeness")
 READ = ("factuality", "relevance")
+MARKED = "relevance"
+
+_EVIDENCE = slice(-EVIDENCE_WIDTH - UNIT_FEATURES, -UNIT_FEATURES)
 
 
 def features(
@@ -50,13 +58,8 @@ def features(
     return sums
 
 
-def refit(
-    directory: Path, states: Sequence[np.ndarray], examples: Sequence[Example], penalty: float
-) -> None:
-    """Write the fitted heads into every ingredient: member m has seen the m-th bag of questions.
-
-    Args:
-        states: of `features`. examples: the same questions. penalty: of `logistic`.
+def widen(directory: Path) -> None:
+    """Let the heads of a soup read unit features too; those that were trained do not heed them.
 
     Raises:
         ValueError: the heads do not read evidence, or one of the four is not there.
@@ -66,9 +69,32 @@ def refit(
     if not manifest.text.compares or not {*FITTED, *READ} <= set(names):
         raise ValueError(
             f"{directory} reads text by {manifest.text.template!r} and has the heads {', '.join(names)}; refit "
-            f"needs text.template 'evidence' and the heads {', '.join((*FITTED, *READ))}"
+            f"needs text.template 'evidence' or 'evidence-2' and the heads {', '.join((*FITTED, *READ))}"
         )
+    if manifest.text.describes_units:
+        return
+    text = dataclasses.replace(manifest.text, template="evidence-2")
+    columns = torch.zeros(len(names), UNIT_FEATURES)
+    written = []
+    for ingredient in manifest.ingredients:
+        stored = load_file(directory / ingredient.file)
+        stored[HEAD_WEIGHT] = torch.cat([stored[HEAD_WEIGHT], columns], dim=1)
+        written.append(_stored(directory, ingredient, stored))
+    write_manifest(directory, dataclasses.replace(manifest, text=text, ingredients=tuple(written)))
+
+
+def refit(
+    directory: Path, states: Sequence[np.ndarray], items: Sequence[Item], penalty: float
+) -> None:
+    """Write the fitted heads into every ingredient of a widened soup: member m has seen the m-th bag of questions.
+
+    Args:
+        states: of `features`, of the items. penalty: of `logistic` and `clean_or_error`.
+    """
+    manifest = read_manifest(directory)
+    names = [head.name for head in manifest.heads]
     means = np.concatenate(states).mean(axis=0)  # (D,)
+    marked = [units(item) for item in items]
     written = []
     for number, ingredient in enumerate(manifest.ingredients):
         bag = np.random.default_rng(number).integers(len(states), size=len(states)).tolist()
@@ -78,19 +104,42 @@ def refit(
             [weight[[names.index(head) for head in READ]], evidence_basis(len(means))]
         )
         for head in FITTED:
-            moves = [differences(states[i] @ basis.T, examples[i], head) for i in bag]
+            moves = [differences(states[i] @ basis.T, items[i].example, head) for i in bag]
             weight[names.index(head)] = logistic(np.concatenate(moves), penalty) @ basis
             bias[names.index(head)] = 0.0
+        x, clean = (np.concatenate(parts) for parts in zip(*(marked[i] for i in bag), strict=True))
+        place = names.index(MARKED)
+        weight[place] = 0.0
+        weight[place, -x.shape[1] :], bias[place] = clean_or_error(x, clean, penalty)
         stored[HEAD_WEIGHT] = torch.from_numpy(neutral_without_context(weight, means)).float()
-        save_file(stored, directory / ingredient.file, metadata={"format": "pt"})
-        digest = sha256_file(directory / ingredient.file)
-        written.append(dataclasses.replace(ingredient, sha256=digest))
+        written.append(_stored(directory, ingredient, stored))
     write_manifest(directory, dataclasses.replace(manifest, ingredients=tuple(written)))
+
+
+def _stored(directory: Path, ingredient: Ingredient, tensors: dict[str, Tensor]) -> Ingredient:
+    save_file(tensors, directory / ingredient.file, metadata={"format": "pt"})
+    return dataclasses.replace(ingredient, sha256=sha256_file(directory / ingredient.file))
 
 
 def evidence_basis(width: int) -> np.ndarray:
     """(EVIDENCE_WIDTH, D): rows that pick the evidence out of what a head reads."""
-    return np.eye(width)[-EVIDENCE_WIDTH:]
+    return np.eye(width)[_EVIDENCE]
+
+
+def units(item: Item) -> tuple[np.ndarray, np.ndarray]:
+    """(n, 1 + UNIT_FEATURES) and (n,) bool: what `relevance` reads of each unit that counts; whether it is clean."""
+    x, clean = [np.zeros((0, 1 + UNIT_FEATURES))], [np.zeros(0, bool)]
+    for response, target in zip(item.responses, item.targets.get(MARKED, ()), strict=False):
+        if target is None:
+            continue
+        window = response.windows[0]  # the response is whole in each
+        assert window.unit_features is not None  # the soup was widened
+        kinds = [unit.granularity is Granularity.SUB_SENTENCE for unit in response.units]
+        sizes = np.log(window.spans[kinds, 1] - window.spans[kinds, 0])
+        mask = target.mask.numpy()
+        x.append(np.column_stack([sizes, window.unit_features[kinds]])[mask])
+        clean.append(target.labels.numpy()[mask] > 0)
+    return np.concatenate(x), np.concatenate(clean)
 
 
 def differences(x: np.ndarray, example: Example, head: str) -> np.ndarray:
@@ -116,13 +165,26 @@ def logistic(moves: np.ndarray, penalty: float) -> np.ndarray:
     return model.coef_[0] / scale
 
 
+def clean_or_error(x: np.ndarray, clean: np.ndarray, penalty: float) -> tuple[np.ndarray, float]:
+    """w (F,), b: argmin Σ log(1 + exp(−y (x · w + b))) + penalty / 2 · |w · sd|², y = 1 if clean, −1 if an error.
+
+    Args:
+        x: (n, F). clean: (n,) bool, both there. A number that is always the same gets 0.
+    """
+    mean, scale = x.mean(axis=0), x.std(axis=0)
+    scale[scale == 0] = 1.0
+    model = LogisticRegression(C=1 / penalty).fit((x - mean) / scale, clean)
+    weight = model.coef_[0] / scale
+    return weight, float(model.intercept_[0] - mean @ weight)
+
+
 def neutral_without_context(weight: np.ndarray, means: np.ndarray) -> np.ndarray:
     """The same heads, for which an answer without context is as one whose evidence is average.
 
     No training answer came without context. weight: (H, D). means: (D,) of training answers.
     """
     weight = weight.copy()
-    first = weight.shape[1] - EVIDENCE_WIDTH  # the share without context; the last is the length
-    compared = slice(first + 1, -1)
+    first = weight.shape[1] + _EVIDENCE.start  # the share without context; the last is the length
+    compared = slice(first + 1, _EVIDENCE.stop - 1)
     weight[:, first] = weight[:, compared] @ means[compared] / SHARE_SCALE
     return weight

@@ -36,7 +36,7 @@ from tureen_training.evaluation.qa_feedback import fit_scales, measure, temperat
 from tureen_training.evaluation.readings import readings_of
 from tureen_training.evaluation.scorers import forward_of, pad_id_of
 from tureen_training.reference import REFERENCE_SAMPLES
-from tureen_training.refit import features, refit
+from tureen_training.refit import features, refit, widen
 from tureen_training.soup_search import greedy, search
 from tureen_training.soup_trials import trials
 
@@ -60,8 +60,8 @@ class Config:
     force: make the soup although there is a barrier or no shared ancestor on record.
     trial_words: of the passages, those that bear most on the responses, while soups are tried: all would take
         several times as long. cache: directory of activations.
-    refit_penalty: of the logistic regressions that fit the heads of whole answers anew on training questions
-        (`refit`); none keeps them as they were trained.
+    refit_penalty: of the logistic regressions that fit the heads of whole answers and relevance anew on training
+        questions (`refit`); none keeps them as they were trained.
     commands: what is named in the card as the way to make it again.
     max_batch_tokens: of one forward pass. threads: of torch, 0 its own choice.
     """
@@ -92,7 +92,7 @@ def main(config: Config) -> None:
     recipe, ingredients, coefficients, tried = chosen(config)
     make_soup(ingredients, coefficients, out, recipe, config.force, config.method)
     if config.refit_penalty is not None:
-        refit_answers(config, config.refit_penalty)
+        refit_heads(config, config.refit_penalty)
 
     # 1. Calibrate on the validation part: on questions it was trained on a head spreads wider than elsewhere.
     loaded = load(out)
@@ -185,14 +185,15 @@ def chosen(config: Config) -> tuple[str, list[str], list[float], dict[str, Any]]
     )
 
 
-def refit_answers(config: Config, penalty: float) -> None:
+def refit_heads(config: Config, penalty: float) -> None:
+    widen(Path(config.out))
     loaded = load(config.out)
     assert isinstance(loaded.model, RewardModel)
     encoder = TextEncoder.from_directory(loaded.tokenizer_directory, loaded.manifest.text)
-    examples = list(feedback_examples(Path(config.data), Split.TRAIN))
+    examples = feedback_examples(Path(config.data), Split.TRAIN)
     items = encode_all(examples, encoder, loaded.manifest.heads, "training")
     states = features(loaded.model, items, pad_id_of(encoder), config.max_batch_tokens)
-    refit(Path(config.out), states, examples, penalty)
+    refit(Path(config.out), states, items, penalty)
 
 
 def rewards_of(

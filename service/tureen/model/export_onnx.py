@@ -33,13 +33,17 @@ from tureen.model.onnx_attention import fused_attention
 from tureen.model.reward_model import RewardModel
 from tureen.model.sequence_classifier import SequenceClassifier
 from tureen.model.storage import refuse_foreign
+from tureen.text.batch import UNITS
+from tureen.text.template import TextSpec
+from tureen.text.unit_features import UNIT_FEATURES
 
 log = logging.getLogger(__name__)
 
 TOLERANCE: Final = 1e-4
 """Largest absolute difference of a raw value between torch and ONNX Runtime, both fp32 on a CPU."""
 
-INPUTS: Final = ("input_ids", "attention_mask", "token_type_ids", "span_weights")
+INPUTS: Final = ("input_ids", "attention_mask", "token_type_ids", "span_weights", UNITS)
+"""The last one where the model reads it."""
 OUTPUT: Final = "values"
 
 _LENGTHS: Final = ((1,), (7,), (5, 5), (3, 17, 40), (64, 9, 33, 1), (128, 20))
@@ -82,7 +86,7 @@ def export(directory: str | Path, out: str | Path | None = None) -> ParityReport
     refuse_foreign(target, marker=EXPORT_RECORD)
     limit = min(loaded.manifest.text.max_input_tokens, _LONGEST)
     batches = [
-        _batch(lengths, loaded.model.config, seed=i)
+        _batch(lengths, loaded.model.config, loaded.manifest.text, seed=i)
         for i, lengths in enumerate((*_LENGTHS, (limit, limit // 2)))
         if max(lengths) <= limit
     ]
@@ -150,6 +154,8 @@ def _write(
     rows, tokens, units = Dim("batch"), Dim("tokens"), Dim("units")
     shapes = {name: {0: rows, 1: tokens} for name in INPUTS[:3]}
     shapes[INPUTS[3]] = {0: rows, 1: units, 2: tokens}
+    if len(example) == len(INPUTS):
+        shapes[UNITS] = {0: rows, 1: units}
     size = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
     try:
         attention = fused_attention(trunk) if fused else contextlib.nullcontext()
@@ -159,7 +165,7 @@ def _write(
                 example,
                 dynamo=True,
                 dynamic_shapes=shapes,
-                input_names=INPUTS,
+                input_names=INPUTS[: len(example)],
                 output_names=[OUTPUT],
                 verbose=False,
             )
@@ -189,7 +195,9 @@ def _contained() -> Iterator[None]:
         registration.setLevel(level)
 
 
-def _batch(lengths: tuple[int, ...], config: PretrainedConfig, seed: int) -> tuple[Tensor, ...]:
+def _batch(
+    lengths: tuple[int, ...], config: PretrainedConfig, spec: TextSpec, seed: int
+) -> tuple[Tensor, ...]:
     """Rows of random tokens that end with the end-of-sequence token, padded on the right.
 
     Each has three units: the first token, the last, and all. A padding id inside a row would shift
@@ -217,7 +225,10 @@ def _batch(lengths: tuple[int, ...], config: PretrainedConfig, seed: int) -> tup
     token_type_ids = (
         second * attention_mask if types > 1 else torch.zeros_like(second)
     ).contiguous()
-    return input_ids, attention_mask, token_type_ids, span_weights
+    if not spec.describes_units:
+        return input_ids, attention_mask, token_type_ids, span_weights
+    features = torch.rand(len(lengths), 3, UNIT_FEATURES, generator=generator)
+    return input_ids, attention_mask, token_type_ids, span_weights, features
 
 
 def _compare(model: nn.Module, path: Path, batches: list[tuple[Tensor, ...]]) -> tuple[float, int]:
@@ -229,7 +240,7 @@ def _compare(model: nn.Module, path: Path, batches: list[tuple[Tensor, ...]]) ->
     for batch in batches:
         with torch.inference_mode():
             expected = model(*batch)
-        feeds = {name: tensor.numpy() for name, tensor in zip(INPUTS, batch, strict=True)}
+        feeds = {name: tensor.numpy() for name, tensor in zip(INPUTS, batch, strict=False)}
         got = np.asarray(session.run([OUTPUT], feeds)[0])
         if got.shape != tuple(expected.shape):
             raise ModelError(

@@ -80,6 +80,7 @@ def _without(window: Window, part: np.ndarray, all_sentences: np.ndarray) -> Win
         token_type_ids=window.token_type_ids[keep],
         spans=np.array([pooled], np.int32),
         response_start=window.response_start,
+        unit_features=None if window.unit_features is None else window.unit_features[:1],
     )
 
 

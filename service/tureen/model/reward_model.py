@@ -23,6 +23,7 @@ from tureen.model.packing import Packing, hidden_states
 from tureen.model.shared_prefixes import Prefixes
 from tureen.text.evidence import FEATURES, feature_table
 from tureen.text.template import TextSpec
+from tureen.text.unit_features import UNIT_FEATURES
 
 EVIDENCE_WIDTH: Final = FEATURES + 1
 
@@ -36,7 +37,7 @@ class RewardModel(nn.Module):
 
     heads: `RewardHeads` as wide as the trunk; or wider by `EVIDENCE_WIDTH`, then they read the
     evidence about a unit's tokens itself beside the hidden states (a wide and a deep part: Cheng et
-    al. 2016, arXiv:1606.07792).
+    al. 2016, arXiv:1606.07792); or by `UNIT_FEATURES` more, which the text layer counted.
     """
 
     def __init__(self, backbone: PreTrainedModel, heads: RewardHeads) -> None:
@@ -59,6 +60,7 @@ class RewardModel(nn.Module):
         attention_mask: Tensor,
         token_type_ids: Tensor,
         span_weights: Tensor,
+        unit_features: Tensor | None = None,
         prefixes: Prefixes | None = None,
         packing: Packing | None = None,
     ) -> Tensor:
@@ -73,6 +75,7 @@ class RewardModel(nn.Module):
             token_type_ids: (B, T) int64; unused by a backbone that has none. Where the heads read
                 evidence those of `tureen.text.evidence`, and the backbone gets zeros.
             span_weights: (B, N, T) float32; rows add up to 1, or are 0 for a unit that is padding.
+            unit_features: (B, N, UNIT_FEATURES), where the heads are wide enough for them.
             prefixes: what stood before the tokens of these rows; see `SharedPrefixes`.
             packing: of these rows, for a backbone that runs without padding; see `packer_of`.
         Returns:
@@ -96,6 +99,8 @@ class RewardModel(nn.Module):
             units = torch.bmm(weights, hidden.float())  # (B, N, D)
             if reads_evidence:
                 units = torch.cat([units, self._evidence(token_type_ids, weights)], dim=-1)
+            if unit_features is not None:
+                units = torch.cat([units, unit_features.float()], dim=-1)
             return self.heads(units)
 
     def _evidence(self, token_type_ids: Tensor, weights: Tensor) -> Tensor:
@@ -155,7 +160,8 @@ def load_base(manifest: Manifest) -> PreTrainedModel:
 
 def width_of(backbone: PreTrainedModel, text: TextSpec) -> int:
     """How many numbers about a unit the heads of such a model read."""
-    return backbone.config.hidden_size + (EVIDENCE_WIDTH if text.compares else 0)
+    evidence = EVIDENCE_WIDTH if text.compares else 0
+    return backbone.config.hidden_size + evidence + (UNIT_FEATURES if text.describes_units else 0)
 
 
 def load_config(directory: Path) -> PretrainedConfig:

@@ -113,6 +113,7 @@ def plan(batch: Batch) -> Plan:
             token_type_ids=rest(batch.token_type_ids),
             span_weights=np.where(inside[:, None, :], weights, 0).astype(np.float32),
             prefix_lengths=np.zeros_like(starts),
+            unit_features=batch.unit_features,
         ),
     )
 

@@ -7,12 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 if TYPE_CHECKING:
     from tureen.text.encoding import Window
+
+
+UNITS: Final = "unit_features"
+"""What the array that only some models take is called."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +32,13 @@ class Batch:
     token_type_ids: np.ndarray  # (B, T) int64
     span_weights: np.ndarray  # (B, N, T) float32
     prefix_lengths: np.ndarray  # (B,) int64, tokens before the response and whatever is pooled
+    unit_features: np.ndarray | None = None  # (B, N, F) float32, where the model reads them
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The arrays by their names: what a model is called with."""
         names = ("input_ids", "attention_mask", "token_type_ids", "span_weights")
-        return {name: getattr(self, name) for name in names}
+        arrays = {name: getattr(self, name) for name in names}
+        return arrays if self.unit_features is None else arrays | {UNITS: self.unit_features}
 
     @property
     def rows(self) -> int:
@@ -73,4 +79,12 @@ def collate(windows: Sequence[Window], pad_id: int = 0) -> Batch:
         for unit, (start, end) in enumerate(window.spans.tolist()):
             weights[unit, start:end] = 1.0 / (end - start)
         prefix_lengths[row] = min(window.response_start, int(window.spans[:, 0].min()))
-    return Batch(input_ids, attention_mask, token_type_ids, span_weights, prefix_lengths)
+    described = [window.unit_features for window in windows if window.unit_features is not None]
+    unit_features = None
+    if described:  # all of them: windows of one model
+        unit_features = np.zeros((rows, units, described[0].shape[1]), np.float32)
+        for row, features in enumerate(described):
+            unit_features[row, : len(features)] = features
+    return Batch(
+        input_ids, attention_mask, token_type_ids, span_weights, prefix_lengths, unit_features
+    )

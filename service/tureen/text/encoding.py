@@ -24,9 +24,10 @@ from tureen.text.context import ContextReader
 from tureen.text.layout import Layout, Tokens, private_backend, tokenize
 from tureen.text.segments import Pieces, Span
 from tureen.text.template import Rendered, TextSpec
+from tureen.text.unit_features import unit_features
 from tureen.text.units import Unit, tiles, units_of
 from tureen.text.validation import validate
-from tureen.text.windows import TooLong, WindowPlan, plan_windows
+from tureen.text.windows import TooLong, WindowPlan, plan_windows, refusal
 from tureen.text.written import TokenIds, Transcript, Written
 
 if TYPE_CHECKING:
@@ -40,12 +41,14 @@ class Window:
     input_ids, token_type_ids: (T,) int32; the type ids are zeros where the model has none.
     spans: (N, 2) int32, half-open token ranges to pool the mean of, one a unit, never empty.
     response_start: where the tokens of the response begin; the units of a granularity tile them.
+    unit_features: (N, F) float32, of a template that describes its units.
     """
 
     input_ids: np.ndarray
     token_type_ids: np.ndarray
     spans: np.ndarray
     response_start: int
+    unit_features: np.ndarray | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,6 +77,7 @@ class _Row:
     context_keys (C,), response_keys (R,): the character, of the context or of the response, that
     each of their tokens ends with; not descending.
     unread: tokens of the context that were cut before it was compared.
+    texts: what units are described by.
     """
 
     input_ids: np.ndarray  # (T,)
@@ -85,6 +89,15 @@ class _Row:
     response_keys: np.ndarray
     doubled_bos: bool = False
     unread: int = 0
+    texts: _Texts | None = None
+
+
+class _Texts(NamedTuple):
+    """sentences: of the response, ranges of its tokens."""
+
+    prompt: Tokens
+    response: Tokens
+    sentences: list[Span]
 
 
 class TextEncoder:
@@ -108,7 +121,7 @@ class TextEncoder:
         if spec.template == "chat" and not tokenizer.chat_template:
             raise ValueError(
                 "text.template is 'chat' but the tokenizer has no chat template; known are pair, "
-                "evidence, chat, plain; use 'plain', or give the tokenizer a template."
+                "evidence, evidence-2, chat, plain; use 'plain', or give the tokenizer a template."
             )
         self.tokenizer = tokenizer
         self.spec = spec
@@ -168,7 +181,7 @@ class TextEncoder:
             attempt = _first_that_fits(len(attempts), partial(planned, index=index))
             outcome = planned(attempt, index)
             if isinstance(outcome, TooLong):
-                raise self._too_long(index, outcome, truncate)
+                raise refusal(index, outcome, self.spec.max_input_tokens, truncate)
             row = rows(attempt)[index]
             dropped = len(whole.input_ids) - len(row.input_ids)
             encoded.append(_encoded(row, response, granularities, outcome, dropped, self.spec))
@@ -255,16 +268,17 @@ class TextEncoder:
                 limit=limit,
             )
         responses = [tokenize(self._backend, response) for response in sample.responses]
+        sentences = [
+            [tokens for _, tokens in tiles(response, encoded.keys, Granularity.SENTENCE)]
+            for response, encoded in zip(pieces, responses, strict=True)
+        ]
         types = evidence.token_types(
             context.until(limit),
             [tokens.ids for tokens in responses],
-            [
-                [tokens for _, tokens in tiles(response, encoded.keys, Granularity.SENTENCE)]
-                for response, encoded in zip(pieces, responses, strict=True)
-            ],
+            sentences,
         )
         rows = []
-        for tokens, kinds in zip(responses, types, strict=True):
+        for tokens, kinds, ranges in zip(responses, types, sentences, strict=True):
             joined = self._layout.join(tokens, prompt)
             response = Span(0, len(tokens.ids)).shifted(joined.first)
             type_ids = np.zeros_like(joined.token_type_ids)
@@ -279,6 +293,7 @@ class TextEncoder:
                     context_keys=np.empty(0, np.int32),
                     response_keys=tokens.keys,
                     unread=unread,
+                    texts=_Texts(prompt, tokens, ranges) if self.spec.describes_units else None,
                 )
             )
         return rows
@@ -294,31 +309,6 @@ class TextEncoder:
             max_input_tokens=self.spec.max_input_tokens,
             max_windows=self.spec.max_windows,
             truncate=truncate,
-        )
-
-    def _too_long(self, index: int, why: TooLong, truncate: Truncate) -> InputTooLong:
-        limit = self.spec.max_input_tokens
-        if why.over_windows:
-            return InputTooLong(
-                f"responses[{index}] needs {why.needed} windows of {limit} tokens "
-                f"(max_input_tokens) for its context; this model takes {why.allowed} "
-                '(max_windows). Send less context, or truncate="context" to drop its end.',
-                field="context",
-                got=why.needed,
-                limit=why.allowed,
-            )
-        remedy = ""
-        if truncate is not Truncate.PROMPT:
-            remedy = (
-                ', or send truncate="prompt" to keep the end of the prompt and the whole response'
-            )
-        return InputTooLong(
-            f"responses[{index}] is {why.needed} tokens with its prompt (and the least room for "
-            "context, where there is any); this model takes "
-            f"{why.allowed} (max_input_tokens). Shorten it{remedy}.",
-            field=f"responses[{index}]",
-            got=why.needed,
-            limit=why.allowed,
         )
 
 
@@ -357,6 +347,11 @@ def _encoded(
 ) -> EncodedResponse:
     units, ranges = units_of(response, row.response_keys, granularities)
     windows = tuple(_window(row, planned.prompt_cut, part, ranges, spec) for part in planned.slices)
+    if row.texts is not None:
+        prompt, tokens, sentences = row.texts
+        prompt = prompt.after(planned.prompt_cut)
+        features = unit_features(prompt, tokens, sentences, units, ranges)
+        windows = tuple(replace(window, unit_features=features) for window in windows)
     unread = row.unread + len(row.context_keys) - planned.slices[-1][1]
     return EncodedResponse(
         windows=windows,

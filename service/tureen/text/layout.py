@@ -32,6 +32,15 @@ class Tokens:
     starts: np.ndarray
     keys: np.ndarray
 
+    @property
+    def characters(self) -> np.ndarray:
+        """(T,) how many each token has, at least 1."""
+        return self.keys - self.starts + 1
+
+    def after(self, count: int) -> Tokens:
+        """All but the first `count`."""
+        return Tokens(self.ids[count:], self.starts[count:], self.keys[count:])
+
     def within(self, span: Span) -> Span:
         """The tokens whose last character is in `span`."""
         first, last = np.searchsorted(self.keys, span).tolist()

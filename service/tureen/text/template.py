@@ -3,6 +3,7 @@
 pair (encoders): first text = prompt, newline, context; second text = the response.
 evidence (encoders): first text = the response, second text = the prompt. The context is compared
     with the response, not read: see `tureen.text.evidence`.
+evidence-2: the same, and numbers about each unit beside it: see `tureen.text.unit_features`.
 plain (decoders without a chat template): prompt, newline, context, newline, response.
 chat (decoders with one): the tokenizer's own template; the passages stand before the prompt in the
     last user turn, blank lines between them.
@@ -24,13 +25,14 @@ from tureen.text.segments import SEGMENTER, Span, segment
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-Template = Literal["pair", "evidence", "chat", "plain"]
+Template = Literal["pair", "evidence", "evidence-2", "chat", "plain"]
 ResponsePooling = Literal["first", "mean", "last"]
 UnitPooling = Literal["mean", "last"]
 
 _SEPARATOR: Final[dict[Template, str]] = {
     "pair": "\n",
     "evidence": "\n",
+    "evidence-2": "\n",
     "plain": "\n",
     "chat": "\n\n",
 }
@@ -43,8 +45,8 @@ class TextSpec:
 
     max_input_tokens: of one window, special tokens included.
     max_windows: over the context; 1 means that the context must fit beside prompt and response. Of
-        the template evidence, whose rows have no context in them, that many windows full of tokens
-        are compared.
+        the templates that compare it, whose rows have no context in them, that many windows full of
+        tokens are compared.
     response_pooling: what a RESPONSE unit pools: the first token of the row (CLS), the tokens of
         the response, or the last token of the row whatever it is (such as the end of turn that a
         template appends), where transformers' AutoModelForSequenceClassification reads a decoder.
@@ -85,12 +87,17 @@ class TextSpec:
     @property
     def of_two_texts(self) -> bool:
         """Whether prompt and response are two texts, with what the tokenizer puts between them."""
-        return self.template in ("pair", "evidence")
+        return self.template == "pair" or self.compares
 
     @property
     def compares(self) -> bool:
         """Whether the context is compared with the response, and the heads read the outcome."""
-        return self.template == "evidence"
+        return self.template in ("evidence", "evidence-2")
+
+    @property
+    def describes_units(self) -> bool:
+        """Whether the heads read `tureen.text.unit_features` too."""
+        return self.template == "evidence-2"
 
 
 @dataclass(frozen=True, slots=True)

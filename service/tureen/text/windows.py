@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from tureen.contracts import Truncate
+from tureen.errors import InputTooLong
 
 MIN_CONTEXT_TOKENS: Final = 32
 """A window has room for so many tokens of context (or for all of a shorter one)."""
@@ -98,3 +99,29 @@ def plan_windows(
         prompt_cut = cuts[bisect_left(cuts, -max_windows, key=lambda cut: -len(packed(cut)))]
         slices = packed(prompt_cut)
     return WindowPlan(prompt_cut, tuple(slices))
+
+
+def refusal(index: int, why: TooLong, limit: int, truncate: Truncate) -> InputTooLong:
+    """What to tell about response `index` of a sample; limit: max_input_tokens."""
+    if why.over_windows:
+        return InputTooLong(
+            f"responses[{index}] needs {why.needed} windows of {limit} tokens "
+            f"(max_input_tokens) for its context; this model takes {why.allowed} "
+            '(max_windows). Send less context, or truncate="context" to drop its end.',
+            field="context",
+            got=why.needed,
+            limit=why.allowed,
+        )
+    remedy = ""
+    if truncate is not Truncate.PROMPT:
+        remedy = (
+            ', or send truncate="prompt" to keep the end of the prompt and the whole response'
+        )
+    return InputTooLong(
+        f"responses[{index}] is {why.needed} tokens with its prompt (and the least room for "
+        "context, where there is any); this model takes "
+        f"{why.allowed} (max_input_tokens). Shorten it{remedy}.",
+        field=f"responses[{index}]",
+        got=why.needed,
+        limit=why.allowed,
+    )

@@ -109,13 +109,7 @@ def tensors(
     windows: Sequence[Window], pad_id: int, device: torch.device | str = "cpu"
 ) -> dict[str, Tensor]:
     """The arguments of `RewardModel.forward`, batched by the function that serves."""
-    batch = collate(windows, pad_id)
-    arrays = {
-        "input_ids": batch.input_ids,  # (B, T)
-        "attention_mask": batch.attention_mask,  # (B, T)
-        "token_type_ids": batch.token_type_ids,  # (B, T)
-        "span_weights": batch.span_weights,  # (B, N, T)
-    }
+    arrays = collate(windows, pad_id).arrays()
     return {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
 
 
