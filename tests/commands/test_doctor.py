@@ -42,12 +42,18 @@ def bert_evidence(directory: Path) -> Path:
     return pico.bert_reward(directory, text=replace(pico.PAIR, template="evidence"))
 
 
+def bert_evidence_2(directory: Path) -> Path:
+    """Its heads also read what is counted about each unit."""
+    return pico.bert_reward(directory, text=replace(pico.PAIR, template="evidence-2"))
+
+
 @pytest.mark.parametrize(
     "make",
     [
         pico.bert_reward,
         pico.llama_reward,
         bert_evidence,
+        bert_evidence_2,
         pico.bert_classifier,
         pico.llama_classifier,
     ],

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from tureen.model.manifest import ModelError
 from tureen.model.onnx_attention import fused_attention
 from tureen.model.reward_model import RewardModel
 from tureen.model.soup import make_soup
+from tureen.text.unit_features import UNIT_FEATURES
 
 
 def soup(directory: Path) -> Path:
@@ -29,6 +31,9 @@ def soup(directory: Path) -> Path:
 
 KINDS: dict[str, Callable[[Path], Path]] = {
     "soup": soup,
+    "what is counted about units": lambda d: pico.bert_reward(
+        d, text=replace(pico.PAIR, template="evidence-2")
+    ),
     "decoder": pico.llama_reward,
     "encoder classifier": lambda d: pico.bert_classifier(d, 3),
     "decoder classifier": lambda d: pico.llama_classifier(d, 2, pad_is_eos=True),
@@ -49,8 +54,10 @@ def test_onnx_gives_the_values_of_torch(tmp_path: Path, kind: str):
     assert found.path == report.path == directory / "onnx" / "model.onnx"
 
     session = onnxruntime.InferenceSession(report.path, providers=["CPUExecutionProvider"])
-    assert [item.name for item in session.get_inputs()] == list(export_onnx.INPUTS)
-    model = load(directory).model
+    loaded = load(directory)
+    model, counted = loaded.model, loaded.manifest.text.describes_units
+    inputs = export_onnx.INPUTS if counted else export_onnx.INPUTS[:-1]
+    assert [item.name for item in session.get_inputs()] == list(inputs)
     generator = torch.Generator().manual_seed(7)
     for rows, units, tokens in [(1, 1, 1), (1, 4, 23), (5, 2, 11), (2, 7, 100)]:
         ids = torch.randint(5, 90, (rows, tokens), generator=generator)
@@ -59,7 +66,9 @@ def test_onnx_gives_the_values_of_torch(tmp_path: Path, kind: str):
         weights = torch.rand(rows, units, tokens, generator=generator) * mask[:, None]
         weights /= weights.sum(dim=2, keepdim=True)
         batch = (ids, mask, torch.zeros_like(ids), weights)
-        feeds = {k: v.numpy() for k, v in zip(export_onnx.INPUTS, batch, strict=True)}
+        if counted:
+            batch += (torch.rand(rows, units, UNIT_FEATURES, generator=generator),)
+        feeds = {k: v.numpy() for k, v in zip(inputs, batch, strict=True)}
         got = np.asarray(session.run(["values"], feeds)[0])
         with torch.inference_mode():
             expected = model(*batch).numpy()

@@ -29,3 +29,16 @@ def test_types_are_what_a_backend_expects_and_padding_is_accounted_for():
     assert batch.token_type_ids.dtype == np.int64
     assert batch.span_weights.dtype == np.float32
     assert (batch.rows, batch.tokens, batch.padded_tokens) == (2, 8, 10)
+
+
+def test_what_is_counted_about_units_is_padded_with_units():
+    one, two = (
+        Window(np.arange(3, dtype=np.int32), np.zeros(3, np.int32), spans, 0, features)
+        for spans, features in (
+            (np.array([[0, 3]]), np.array([[5.0, 6.0]], np.float32)),
+            (np.array([[0, 3], [0, 1]]), np.array([[1.0, 2.0], [3.0, 4.0]], np.float32)),
+        )
+    )
+    batch = collate([one, two])
+    assert batch.arrays()["unit_features"].tolist() == [[[5, 6], [0, 0]], [[1, 2], [3, 4]]]
+    assert "unit_features" not in collate([window(1, 3)]).arrays()

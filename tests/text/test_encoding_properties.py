@@ -3,12 +3,15 @@
 from itertools import pairwise
 
 import numpy as np
+import pico_tokenizers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tureen.commands.plain_evidence import plain_types, plain_unit_features
 from tureen.contracts import Granularity, Sample, Truncate
 from tureen.errors import InputTooLong, InvalidRequest
-from tureen.text.encoding import EncodedResponse
+from tureen.text.encoding import EncodedResponse, TextEncoder
+from tureen.text.template import TextSpec
 
 RESPONSE, SENTENCE, SUB_SENTENCE = Granularity
 ALL = frozenset(Granularity)
@@ -59,6 +62,40 @@ def test_what_always_holds(encoder, place, prompt, context, responses, truncate,
         assert one.units == other.units
         for window, twin in zip(one.windows, other.windows, strict=True):
             assert window.input_ids.tolist() == twin.input_ids.tolist()
+
+
+@given(
+    prompt=SOUP.filter(str.strip),
+    context=st.lists(SOUP, max_size=3),
+    responses=st.lists(SOUP.filter(str.strip), min_size=1, max_size=2),
+)
+@settings(deadline=None, max_examples=100)
+def test_comparing_templates_are_their_definitions(prompt, context, responses):
+    """Types and numbers of units against `tureen doctor`'s plain reading, token by token."""
+    pico = TextEncoder(
+        pico_tokenizers.bert_like(),
+        TextSpec(
+            template="evidence-2",
+            max_input_tokens=400,
+            response_pooling="mean",
+            unit_pooling="mean",
+        ),
+    )
+    sample = Sample(prompt=prompt, context=tuple(context), responses=tuple(responses))
+    try:
+        encoded = pico.encode(sample, ALL)
+    except InvalidRequest as error:
+        assert error.got == 0  # noqa: PT017 alone it has characters without tokens
+        return
+    for one, response in zip(encoded, responses, strict=True):
+        _check(one, response, 400)
+        (window,) = one.windows
+        start, end = window.spans[0]
+        types = plain_types(pico.tokenizer, sample, response)
+        assert window.token_type_ids[start:end].tolist() == types
+        assert window.unit_features is not None
+        counted = plain_unit_features(pico.tokenizer, sample, response)
+        np.testing.assert_allclose(window.unit_features, counted, atol=1e-6)
 
 
 def _check(encoded: EncodedResponse, response: str, limit: int) -> None:

@@ -90,6 +90,9 @@ def refit(
 
     Args:
         states: of `features`, of the items. penalty: of `logistic` and `clean_or_error`.
+
+    Raises:
+        ValueError: it was done before, and the trained `relevance` that the others read is gone.
     """
     manifest = read_manifest(directory)
     names = [head.name for head in manifest.heads]
@@ -100,6 +103,10 @@ def refit(
         bag = np.random.default_rng(number).integers(len(states), size=len(states)).tolist()
         stored = load_file(directory / ingredient.file)
         weight, bias = stored[HEAD_WEIGHT].double().numpy(), stored[HEAD_BIAS]
+        if weight[names.index(MARKED), -UNIT_FEATURES:].any():
+            raise ValueError(
+                f"{directory / ingredient.file} was refitted before; begin with the soup as trained"
+            )
         basis = np.vstack(
             [weight[[names.index(head) for head in READ]], evidence_basis(len(means))]
         )

@@ -1,4 +1,5 @@
-"""The template `evidence` by its definition (`tureen.text.evidence`), one token at a time: no codes, no arrays.
+"""The templates `evidence` and `evidence-2` by their definitions (`tureen.text.evidence`,
+`tureen.text.unit_features`), one token at a time: no codes, no arrays.
 
 What `tureen doctor` holds against the rows and the features that are served.
 """
@@ -7,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 from tureen.contracts import Granularity, Sample
@@ -16,6 +18,7 @@ from tureen.text.segments import segment
 
 _FIRST = NO_CONTEXT + 1
 _LEVELS = len(LENGTHS) + 1
+_FINER = (Granularity.SENTENCE, Granularity.SUB_SENTENCE)
 
 
 def plain_types(tokenizer: Any, sample: Sample, response: str) -> list[int]:
@@ -58,6 +61,54 @@ def plain_features(types: Sequence[int], scale: float) -> list[float]:
         sum(best for best, _ in known),
     ]
     return [scale * count / len(types) for count in counts] + [math.log(len(types))]
+
+
+def plain_unit_features(tokenizer: Any, sample: Sample, response: str) -> list[list[float]]:
+    """What is counted about each unit: the response, its sentences, then its sub-sentences."""
+    prompt, _ = template.render_evidence(sample)
+    asked = dict(_with_characters(tokenizer, prompt))
+    starts = {kind: [span.start for span in segment(response, kind)] for kind in _FINER}
+    ids, of = _tokens(tokenizer, response, starts[Granularity.SENTENCE])
+    sizes = [size for _, size in _with_characters(tokenizer, response)]
+    pairs = list(pairwise(ids))
+    covered = {
+        one: sum(asked[token] for token in asked if token in _of(one, ids, of))
+        / max(1, sum(asked.values()))
+        for one in set(of)
+    }
+    rows = [[0.0] * 8]
+    for kind in _FINER:
+        _, own = _tokens(tokenizer, response, starts[kind])
+        for unit in sorted(set(own)):
+            inside = [place for place, one in enumerate(own) if one == unit]
+            first, sentence = inside[0], of[inside[0]]
+            before = [one for one in sorted(set(own)) if one < unit]
+            known = [place for place in inside if ids[place] in asked]
+            rows.append(
+                [
+                    math.log(1 + len(before)),
+                    math.log(1 + sum(of[own.index(one)] == sentence for one in before)),
+                    math.log(len(set(of))),
+                    math.log(of.count(sentence)),
+                    sum(sizes[place] for place in known) / sum(sizes[place] for place in inside),
+                    covered[sentence] - max(covered.values()),
+                    sum(ids[place] in ids[:first] for place in inside) / len(inside),
+                    sum(pairs[place] in pairs[:first] for place in inside[:-1])
+                    / max(1, len(inside) - 1),
+                ]
+            )
+    return rows
+
+
+def _of(sentence: int, ids: Sequence[int], of: Sequence[int]) -> set[int]:
+    return {one for one, place in zip(ids, of, strict=True) if place == sentence}
+
+
+def _with_characters(tokenizer: Any, text: str) -> list[tuple[int, int]]:
+    """Token ids, and how many characters each has."""
+    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    sizes = [end - start for start, end in encoded["offset_mapping"]]
+    return list(zip(encoded["input_ids"], sizes, strict=True))
 
 
 def _tokens(tokenizer: Any, text: str, starts: Sequence[int]) -> tuple[list[int], list[int]]:

@@ -75,6 +75,11 @@ def _reward_model(opened: ModelDirectory) -> Callable[[Window], np.ndarray]:
                 np.concatenate([unit, plain_features(types[start:end], SHARE_SCALE)])
                 for unit, (start, end) in zip(units, window.spans.tolist(), strict=True)
             ]
+        if window.unit_features is not None:
+            units = [
+                np.concatenate([unit, counted])
+                for unit, counted in zip(units, window.unit_features, strict=True)
+            ]
         return np.stack([weight @ unit + bias for unit in units])
 
     return values

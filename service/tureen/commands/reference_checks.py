@@ -15,7 +15,7 @@ from tureen.commands.checks import (
     fitting,
     verdict,
 )
-from tureen.commands.plain_evidence import plain_types
+from tureen.commands.plain_evidence import plain_types, plain_unit_features
 from tureen.contracts import Granularity, Sample
 from tureen.engine.int8_export import MAX_FLIP_RATE, MAX_REWARD_ERROR
 from tureen.engine.loading import STUB, BackendName, DtypeName, load_model
@@ -107,7 +107,8 @@ def check_files(name: str, model: ServedModel) -> Iterator[Check]:
 
 def check_tokens(model: ServedModel) -> Check:
     """Rows are, token for token, what transformers makes of prompt and response; so are the types."""
-    template, tokenizer = model.encoder.spec.template, model.encoder.tokenizer
+    spec, tokenizer = model.encoder.spec, model.encoder.tokenizer
+    template = "evidence" if spec.compares else spec.template
     title = {
         "pair": "tokens of a pair",
         "evidence": "tokens and evidence",
@@ -121,6 +122,11 @@ def check_tokens(model: ServedModel) -> Check:
             if typed != types:
                 found = f"of {response!r} are not what the definition gives: {typed} for {types}"
                 return Check(title, "FAIL", f"types {found}")
+            if window.unit_features is not None:
+                counted = plain_unit_features(tokenizer, sample, response)
+                if not _counted_alike(window, counted):
+                    found = f"of {response!r} are not what the definition gives"
+                    return Check(title, "FAIL", f"numbers of units {found}: {counted}")
         elif template == "pair":
             expected = tokenizer(sample.prompt, response)["input_ids"]
         elif template == "chat":
@@ -199,6 +205,13 @@ def _against_float32(name: str, served: _Run, samples: Sequence[Sample]) -> Rewa
     return reward_parity(*found)
 
 
+def _counted_alike(window: Window, expected: Sequence[Sequence[float]]) -> bool:
+    """expected: of all units of a response; the window has those that a head asks for."""
+    found, spans = window.unit_features, len(window.spans)
+    assert found is not None
+    return spans == len(expected) and bool(np.allclose(found, expected, atol=1e-6))
+
+
 def _raised(title: str, error: Exception) -> Check:
     return Check(title, "FAIL", f"{type(error).__name__}: {str(error)[:200]}")
 
@@ -231,6 +244,7 @@ def _padded(batch: Batch, filler: int) -> Batch:
         np.pad(batch.token_type_ids, width),
         np.pad(batch.span_weights, ((0, 0), *width)),
         batch.prefix_lengths,
+        batch.unit_features,
     )
 
 

@@ -114,9 +114,7 @@ def refusal(index: int, why: TooLong, limit: int, truncate: Truncate) -> InputTo
         )
     remedy = ""
     if truncate is not Truncate.PROMPT:
-        remedy = (
-            ', or send truncate="prompt" to keep the end of the prompt and the whole response'
-        )
+        remedy = ', or send truncate="prompt" to keep the end of the prompt and the whole response'
     return InputTooLong(
         f"responses[{index}] is {why.needed} tokens with its prompt (and the least room for "
         "context, where there is any); this model takes "
