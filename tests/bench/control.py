@@ -67,12 +67,8 @@ def _plain(name: str) -> Callable[[Batch], np.ndarray]:
 
     @torch.inference_mode()
     def forward(batch: Batch) -> np.ndarray:
-        return module(
-            input_ids=torch.from_numpy(batch.input_ids),
-            attention_mask=torch.from_numpy(batch.attention_mask),
-            token_type_ids=torch.from_numpy(batch.token_type_ids),
-            span_weights=torch.from_numpy(batch.span_weights),
-        ).numpy()
+        arrays = batch.arrays().items()
+        return module(**{name: torch.from_numpy(array) for name, array in arrays}).numpy()
 
     return forward
 

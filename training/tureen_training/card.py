@@ -82,7 +82,7 @@ question, passages and an answer it says how good the answer is, which sentence 
 
 reward = Σ weight · (value − mean) / std. `error below`: a unit of a lower value is called an error in the figures;
 without one, below the mean. Higher is better in every head. {_how_context_is_read(manifest)}
-
+{_what_is_counted(manifest)}
 The weights: preference is what people said outright, so it counts most; factuality and completeness are measured
 more reliably than preference and guard the two ways an answer goes wrong; relevance counts least, because a
 sentence too many does less harm than a wrong or a missing one. Give other `weights` in a request to re-weight.
@@ -142,6 +142,19 @@ def _how_context_is_read(manifest: Manifest) -> str:
             "context that is most like its own."
         )
     return "Where a context takes several windows, each head combines them as the table says."
+
+
+def _what_is_counted(manifest: Manifest) -> str:
+    if not manifest.text.describes_units:
+        return ""
+    return """
+`relevance` counts rather than reads: of a sub-sentence its length, its place in the answer and in its sentence, how
+much of it and of its sentence was asked, and how much of it was said before. In ten folds of the training questions
+these numbers have an AUROC of 0.704 [0.676, 0.729], the trained layers 0.661. The edition before, whose head read, had
+on the test part an AUROC of 0.650 [0.562, 0.737], an F1 macro of 0.498 [0.426, 0.573], a reward accuracy of 0.534
+[0.455, 0.611] and an ECE of 0.113 [0.071, 0.162]; the other heads are the same. So on the test part it calls errors
+better than it did and orders them no better. What is off the subject in the words of the question it does not find.
+"""
 
 
 def _heads(manifest: Manifest) -> str:

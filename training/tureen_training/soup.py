@@ -50,7 +50,8 @@ SELECTIONS = {"greedy": greedy, "searched": search}
 class Config:
     """Make a soup.
 
-    ingredients: directories, all from one base. coefficients: one each, adding up to 1; empty is uniform.
+    ingredients: directories, all from one base; one that is a soup brings its members. coefficients: one each,
+        adding up to 1; empty is uniform.
     select: greedy or searched, to choose the coefficients by the accuracy of the heads on the validation part.
     method: how trunks are combined: {name: linear}, {name: task_arithmetic, scale: λ} or
         {name: ties, scale: λ, density: share of the entries that is kept}.
@@ -154,8 +155,12 @@ def chosen(config: Config) -> tuple[str, list[str], list[float], dict[str, Any]]
     count = len(config.ingredients)
     coefficients = config.coefficients or tuple([1 / count] * count)
     recipe = config.select or ("weighted" if config.coefficients else "uniform")
+    opened = [open_model(path) for path in config.ingredients]
+    require_compatible(opened, force=config.force)
     found: dict[str, Any] = {}
-    require_compatible([open_model(path) for path in config.ingredients], force=config.force)
+    if count == 1:  # a soup alone is made of what was tried when it was made
+        kept = opened[0].manifest.metrics
+        found = {name: kept[name] for name in ("selection", "connectivity") if name in kept}
     if count > 1 and (config.select or config.connectivity):
         examples = feedback_examples(Path(config.data), Split.VALIDATION)
         with trials(

@@ -18,14 +18,12 @@ from tureen.text.segments import segment
 
 _FIRST = NO_CONTEXT + 1
 _LEVELS = len(LENGTHS) + 1
-_FINER = (Granularity.SENTENCE, Granularity.SUB_SENTENCE)
 
 
 def plain_types(tokenizer: Any, sample: Sample, response: str) -> list[int]:
     """The types of the tokens of one response."""
     _, context = template.render_evidence(sample)
-    starts = [span.start for span in segment(response, Granularity.SENTENCE)]
-    ids, sentences = _tokens(tokenizer, response, starts)
+    ids, sentences = _tokens(tokenizer, response, _starts(response, Granularity.SENTENCE))
     if not context:
         return [NO_CONTEXT] * len(ids)
     evidence, passages = _tokens(tokenizer, context, template.context_sentences(sample, "evidence"))
@@ -64,44 +62,42 @@ def plain_features(types: Sequence[int], scale: float) -> list[float]:
 
 
 def plain_unit_features(tokenizer: Any, sample: Sample, response: str) -> list[list[float]]:
-    """What is counted about each unit: the response, its sentences, then its sub-sentences."""
+    """What is counted about each sub-sentence, in their order."""
     prompt, _ = template.render_evidence(sample)
     asked = dict(_with_characters(tokenizer, prompt))
-    starts = {kind: [span.start for span in segment(response, kind)] for kind in _FINER}
-    ids, of = _tokens(tokenizer, response, starts[Granularity.SENTENCE])
+    ids, sentences = _tokens(tokenizer, response, _starts(response, Granularity.SENTENCE))
+    _, pieces = _tokens(tokenizer, response, _starts(response, Granularity.SUB_SENTENCE))
     sizes = [size for _, size in _with_characters(tokenizer, response)]
     pairs = list(pairwise(ids))
-    covered = {
-        one: sum(asked[token] for token in asked if token in _of(one, ids, of))
-        / max(1, sum(asked.values()))
-        for one in set(of)
-    }
-    rows = [[0.0] * 8]
-    for kind in _FINER:
-        _, own = _tokens(tokenizer, response, starts[kind])
-        for unit in sorted(set(own)):
-            inside = [place for place, one in enumerate(own) if one == unit]
-            first, sentence = inside[0], of[inside[0]]
-            before = [one for one in sorted(set(own)) if one < unit]
-            known = [place for place in inside if ids[place] in asked]
-            rows.append(
-                [
-                    math.log(1 + len(before)),
-                    math.log(1 + sum(of[own.index(one)] == sentence for one in before)),
-                    math.log(len(set(of))),
-                    math.log(of.count(sentence)),
-                    sum(sizes[place] for place in known) / sum(sizes[place] for place in inside),
-                    covered[sentence] - max(covered.values()),
-                    sum(ids[place] in ids[:first] for place in inside) / len(inside),
-                    sum(pairs[place] in pairs[:first] for place in inside[:-1])
-                    / max(1, len(inside) - 1),
-                ]
-            )
+    held = {}  # of each sentence, the share of the prompt that stands in it
+    for sentence in sentences:
+        words = {token for token, of in zip(ids, sentences, strict=True) if of == sentence}
+        held[sentence] = sum(asked[token] for token in asked.keys() & words)
+        held[sentence] /= max(1, sum(asked.values()))
+    rows = []
+    for piece in sorted(set(pieces)):
+        inside = [place for place, of in enumerate(pieces) if of == piece]
+        first, sentence = inside[0], sentences[inside[0]]
+        before = sorted(set(pieces[:first]))
+        rows.append(
+            [
+                math.log(1 + len(before)),
+                math.log(1 + sum(sentences[pieces.index(one)] == sentence for one in before)),
+                math.log(len(set(sentences))),
+                math.log(sentences.count(sentence)),
+                sum(sizes[place] for place in inside if ids[place] in asked)
+                / sum(sizes[place] for place in inside),
+                held[sentence] - max(held.values()),
+                sum(ids[place] in ids[:first] for place in inside) / len(inside),
+                sum(pairs[place] in pairs[:first] for place in inside[:-1])
+                / max(1, len(inside) - 1),
+            ]
+        )
     return rows
 
 
-def _of(sentence: int, ids: Sequence[int], of: Sequence[int]) -> set[int]:
-    return {one for one, place in zip(ids, of, strict=True) if place == sentence}
+def _starts(text: str, granularity: Granularity) -> list[int]:
+    return [span.start for span in segment(text, granularity)]
 
 
 def _with_characters(tokenizer: Any, text: str) -> list[tuple[int, int]]:

@@ -79,12 +79,23 @@ def collate(windows: Sequence[Window], pad_id: int = 0) -> Batch:
         for unit, (start, end) in enumerate(window.spans.tolist()):
             weights[unit, start:end] = 1.0 / (end - start)
         prefix_lengths[row] = min(window.response_start, int(window.spans[:, 0].min()))
-    described = [window.unit_features for window in windows if window.unit_features is not None]
-    unit_features = None
-    if described:  # all of them: windows of one model
-        unit_features = np.zeros((rows, units, described[0].shape[1]), np.float32)
-        for row, features in enumerate(described):
-            unit_features[row, : len(features)] = features
     return Batch(
-        input_ids, attention_mask, token_type_ids, span_weights, prefix_lengths, unit_features
+        input_ids,
+        attention_mask,
+        token_type_ids,
+        span_weights,
+        prefix_lengths,
+        _unit_features(windows, units),
     )
+
+
+def _unit_features(windows: Sequence[Window], units: int) -> np.ndarray | None:
+    """(B, N, F), where windows have them: all or none do, they are of one model."""
+    described = [window.unit_features for window in windows if window.unit_features is not None]
+    if not described:
+        return None
+    assert len(described) == len(windows)
+    padded = np.zeros((len(windows), units, described[0].shape[1]), np.float32)
+    for row, features in enumerate(described):
+        padded[row, : len(features)] = features
+    return padded

@@ -24,7 +24,7 @@ from tureen.text.context import ContextReader
 from tureen.text.layout import Layout, Tokens, private_backend, tokenize
 from tureen.text.segments import Pieces, Span
 from tureen.text.template import Rendered, TextSpec
-from tureen.text.unit_features import unit_features
+from tureen.text.unit_features import Texts, unit_features
 from tureen.text.units import Unit, tiles, units_of
 from tureen.text.validation import validate
 from tureen.text.windows import TooLong, WindowPlan, plan_windows, refusal
@@ -89,15 +89,7 @@ class _Row:
     response_keys: np.ndarray
     doubled_bos: bool = False
     unread: int = 0
-    texts: _Texts | None = None
-
-
-class _Texts(NamedTuple):
-    """sentences: of the response, ranges of its tokens."""
-
-    prompt: Tokens
-    response: Tokens
-    sentences: list[Span]
+    texts: Texts | None = None
 
 
 class TextEncoder:
@@ -293,7 +285,7 @@ class TextEncoder:
                     context_keys=np.empty(0, np.int32),
                     response_keys=tokens.keys,
                     unread=unread,
-                    texts=_Texts(prompt, tokens, ranges) if self.spec.describes_units else None,
+                    texts=Texts(prompt, tokens, ranges) if self.spec.describes_units else None,
                 )
             )
         return rows
@@ -346,12 +338,12 @@ def _encoded(
     spec: TextSpec,
 ) -> EncodedResponse:
     units, ranges = units_of(response, row.response_keys, granularities)
-    windows = tuple(_window(row, planned.prompt_cut, part, ranges, spec) for part in planned.slices)
+    features = None
     if row.texts is not None:
-        prompt, tokens, sentences = row.texts
-        prompt = prompt.after(planned.prompt_cut)
-        features = unit_features(prompt, tokens, sentences, units, ranges)
-        windows = tuple(replace(window, unit_features=features) for window in windows)
+        features = unit_features(row.texts.without(planned.prompt_cut), units, ranges)
+    windows = tuple(
+        _window(row, planned.prompt_cut, part, ranges, features, spec) for part in planned.slices
+    )
     unread = row.unread + len(row.context_keys) - planned.slices[-1][1]
     return EncodedResponse(
         windows=windows,
@@ -364,16 +356,20 @@ def _encoded(
 
 
 def _window(
-    row: _Row, prompt_cut: int, part: tuple[int, int], ranges: np.ndarray, spec: TextSpec
+    row: _Row,
+    prompt_cut: int,
+    part: tuple[int, int],
+    ranges: np.ndarray,
+    features: np.ndarray | None,
+    spec: TextSpec,
 ) -> Window:
     """The row with one part of its context; `ranges` (N, 2) count tokens of the response."""
-    removed = sorted(
-        [
-            (row.prompt.start, row.prompt.start + prompt_cut),
-            (row.context.start, row.context.start + part[0]),
-            (row.context.start + part[1], row.context.end),
-        ]
+    cuts = (
+        (row.prompt.start, row.prompt.start + prompt_cut),
+        (row.context.start, row.context.start + part[0]),
+        (row.context.start + part[1], row.context.end),
     )
+    removed = sorted((start, end) for start, end in cuts if start < end)
     input_ids = _without(row.input_ids, removed)
     before = [(start, end) for start, end in removed if end <= row.response.start]
     response_start = row.response.start - sum(end - start for start, end in before)
@@ -384,10 +380,13 @@ def _window(
         spans[0] = 0, 1
     elif spec.response_pooling == "last":
         spans[0] = len(input_ids) - 1, len(input_ids)
-    return Window(input_ids, _without(row.token_type_ids, removed), spans, response_start)
+    types = _without(row.token_type_ids, removed)
+    return Window(input_ids, types, spans, response_start, features)
 
 
 def _without(array: np.ndarray, removed: Sequence[tuple[int, int]]) -> np.ndarray:
     """`array` without the ranges `removed`, which are ascending and disjoint."""
+    if not removed:
+        return array
     edges = np.array([0, *chain.from_iterable(removed), len(array)])
     return np.concatenate([array[start:end] for start, end in edges.reshape(-1, 2)])

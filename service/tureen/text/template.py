@@ -3,7 +3,7 @@
 pair (encoders): first text = prompt, newline, context; second text = the response.
 evidence (encoders): first text = the response, second text = the prompt. The context is compared
     with the response, not read: see `tureen.text.evidence`.
-evidence-2: the same, and numbers about each unit beside it: see `tureen.text.unit_features`.
+evidence-2: the same, and numbers about each sub-sentence: see `tureen.text.unit_features`.
 plain (decoders without a chat template): prompt, newline, context, newline, response.
 chat (decoders with one): the tokenizer's own template; the passages stand before the prompt in the
     last user turn, blank lines between them.
