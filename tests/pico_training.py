@@ -1,4 +1,4 @@
-"""Runs of the stage `reward` that take a second or two: tiny data, a tiny base, a tiny trunk."""
+"""Runs of the stage `reward` that take a second or two, and members that none has to train: tiny data, a tiny base."""
 
 from __future__ import annotations
 
@@ -20,6 +20,15 @@ def directory(root: Path) -> Path:
         patch.setattr(pico, "MAX_INPUT_TOKENS", QA_TEXT.max_input_tokens)
         pico.bert_base(root / "base")
     return root
+
+
+def members(root: Path, questions: int = 40) -> list[Path]:
+    """data/, and base/, member-0/, member-1/: an ancestor and its descendants, whose texts are long enough."""
+    feedback_files.directory(root / "data", questions)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pico, "MAX_INPUT_TOKENS", QA_TEXT.max_input_tokens)
+        patch.setattr(pico, "PAIR", QA_TEXT)
+        return pico.bert_members(root, 2)
 
 
 def config(root: Path, name: str, **changes: Any) -> Config:

@@ -7,15 +7,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-import feedback_files
 import numpy as np
-import pico
+import pico_training
 import pytest
 import torch
 
 from tureen.errors import IncompatibleSoup
 from tureen.model.checkpoint import load, save
-from tureen.model.manifest import LINEAR, Method, read_manifest
+from tureen.model.manifest import LINEAR, Method, read_manifest, write_manifest
 from tureen.model.soup import make_soup
 from tureen.text.encoding import TextEncoder
 from tureen_training import soup
@@ -24,7 +23,6 @@ from tureen_training.data.items import run
 from tureen_training.data.records import Split
 from tureen_training.data.sets import feedback_examples
 from tureen_training.evaluation.scorers import forward_of
-from tureen_training.reward import QA_TEXT
 from tureen_training.soup_search import Selection
 from tureen_training.soup_trials import Trials, outcomes_of, trials
 
@@ -33,13 +31,8 @@ TOKENS = 4096
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """data/, and base/, member-0/, member-1/: an ancestor and its descendants, whose texts are long enough."""
     root = tmp_path_factory.mktemp("soup")
-    feedback_files.directory(root / "data")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pico, "MAX_INPUT_TOKENS", QA_TEXT.max_input_tokens)
-        patch.setattr(pico, "PAIR", QA_TEXT)
-        pico.bert_members(root, 2)
+    pico_training.members(root)
     return root
 
 
@@ -191,6 +184,16 @@ def test_a_barrier_is_refused_before_anything_is_written(root: Path, tmp_path: P
     assert not (tmp_path / "soup").exists()
     record = json.loads((tmp_path / "runs" / "pico-soup.connectivity.json").read_text())
     assert record["lines"][0]["verdict"] == "barrier"
+
+
+def test_a_soup_made_of_a_soup_keeps_what_was_tried_for_it(root: Path, tmp_path: Path):
+    made = make_soup(members(root), [0.25, 0.75], tmp_path / "first", "searched")
+    metrics = {"split": "test", "figures": {}, "selection": {"trials": 2}, "connectivity": {"a": 1}}
+    write_manifest(tmp_path / "first", dataclasses.replace(made, metrics=metrics))
+    asked = config(root, tmp_path / "second", ingredients=(str(tmp_path / "first"),))
+    _, _, coefficients, found = soup.chosen(asked)
+    assert coefficients == [1.0]
+    assert found == {"selection": {"trials": 2}, "connectivity": {"a": 1}}
 
 
 @pytest.mark.usefixtures("valley")
