@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 import pico_tokenizers
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tureen.commands.plain_evidence import plain_types, plain_unit_features
@@ -69,6 +69,7 @@ def test_what_always_holds(encoder, place, prompt, context, responses, truncate,
     context=st.lists(SOUP, max_size=3),
     responses=st.lists(SOUP.filter(str.strip), min_size=1, max_size=2),
 )
+@example(prompt="0", context=["\x08"], responses=["0"])  # a context without a token
 @settings(deadline=None, max_examples=100)
 def test_comparing_templates_are_their_definitions(prompt, context, responses):
     """Types and numbers of units against `tureen doctor`'s plain reading, token by token."""

@@ -24,9 +24,9 @@ def plain_types(tokenizer: Any, sample: Sample, response: str) -> list[int]:
     """The types of the tokens of one response."""
     _, context = template.render_evidence(sample)
     ids, sentences = _tokens(tokenizer, response, _starts(response, Granularity.SENTENCE))
-    if not context:
-        return [NO_CONTEXT] * len(ids)
     evidence, passages = _tokens(tokenizer, context, template.context_sentences(sample, "evidence"))
+    if not evidence:  # no context, or none that is read
+        return [NO_CONTEXT] * len(ids)
     vocabulary: dict[int, set[int]] = {}
     for token, sentence in zip(evidence, passages, strict=True):
         vocabulary.setdefault(sentence, set()).add(token)

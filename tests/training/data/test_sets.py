@@ -11,6 +11,7 @@ from tureen_training.data.records import Comparison, Split, split_of
 from tureen_training.data.sets import Source, feedback_examples, focused, only_for
 
 RECIPES = Path(__file__).parents[3] / "training" / "recipes"
+SOUPS = ("soup", "refit")
 QA, CONTRAST = Source(name="qa_feedback"), Source(name="contrast")
 
 
@@ -96,7 +97,7 @@ def test_focus_leaves_everything_but_the_context(tmp_path):
     "path", sorted((RECIPES / "grounded-qa").glob("*.yaml")), ids=lambda path: path.stem
 )
 def test_recipes_are_readable(path: Path):
-    kind = soup.Config if path.stem == "soup" else reward.Config
+    kind = soup.Config if path.stem in SOUPS else reward.Config
     config = cli.configuration(kind, ["--config", str(path), "--data", "DIR"])
     if isinstance(config, reward.Config):
         assert config.name == path.stem
@@ -108,6 +109,6 @@ def test_the_soup_is_made_of_the_recipes():
     outs = {
         yaml.safe_load(path.read_text())["out"]
         for path in (RECIPES / "grounded-qa").glob("*.yaml")
-        if path.stem != "soup"
+        if path.stem not in SOUPS
     }
     assert set(ingredients) <= outs
