@@ -60,6 +60,13 @@ def test_a_pair_across_the_edge_of_two_was_said_before():
     assert found[1, 6:].tolist() == pytest.approx([2 / 4, 2 / 3])
 
 
+def test_what_is_cut_of_a_prompt_is_not_asked_for():
+    texts = Texts(PROMPT, ANSWER, SENTENCES).without(2)  # 1, of 3 characters, is left
+    found = unit_features(texts, [Unit(SUB, 0, 0)] * 2, np.array([[0, 3], [3, 6]]))
+    assert found[:, 4].tolist() == pytest.approx([3 / 10, 0])
+    assert found[:, 5].tolist() == [0, -1]
+
+
 def test_without_a_prompt_nothing_is_asked_for():
     first, _ = of((SUB, 0, 3), (SUB, 3, 6), prompt=tokens())
     assert first == pytest.approx([0, 0, log(2), log(3), 0, 0, 0, 0])

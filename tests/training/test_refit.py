@@ -147,6 +147,17 @@ def test_refitting_twice_is_refused(soup: Path, examples: list[Example]):
         assert_same(one, other)
 
 
+def test_a_soup_that_was_not_widened_is_refused(soup: Path, examples: list[Example]):
+    with pytest.raises(ValueError, match="reads text by 'evidence'; widen it"):
+        refitted(soup, examples)
+
+
+@pytest.mark.parametrize("clean", [[], [True, True], [False, False]])
+def test_without_both_kinds_nothing_is_fitted(clean: list[bool]):
+    with pytest.raises(ValueError, match=f"of {len(clean)} marked units {sum(clean)} are clean"):
+        clean_or_error(np.ones((len(clean), 3)), np.array(clean, bool), 1.0)
+
+
 def test_a_soup_that_compares_nothing_is_refused(tmp_path: Path):
     make_soup(pico.bert_members(tmp_path, 1), None, tmp_path / "soup", "uniform")
     with pytest.raises(ValueError, match=r"reads text by 'pair' .* needs text.template 'evidence'"):

@@ -92,9 +92,14 @@ def refit(
         states: of `features`, of the items. penalty: of `logistic` and `clean_or_error`.
 
     Raises:
-        ValueError: it was done before, and the trained `relevance` that the others read is gone.
+        ValueError: the soup was not widened; or it was refitted before, and the trained `relevance` that the
+            others read is gone; or a bag has no clean unit, or no error.
     """
     manifest = read_manifest(directory)
+    if not manifest.text.describes_units:
+        raise ValueError(
+            f"{directory} reads text by {manifest.text.template!r}; widen it, then take its features"
+        )
     names = [head.name for head in manifest.heads]
     means = np.concatenate(states).mean(axis=0)  # (D,)
     marked = [units(item) for item in items]
@@ -176,8 +181,16 @@ def clean_or_error(x: np.ndarray, clean: np.ndarray, penalty: float) -> tuple[np
     """w (F,), b: argmin Σ log(1 + exp(−y (x · w + b))) + penalty / 2 · |w · sd|², y = 1 if clean, −1 if an error.
 
     Args:
-        x: (n, F). clean: (n,) bool, both there. A number that is always the same gets 0.
+        x: (n, F). A number that is always the same gets 0. clean: (n,) bool.
+
+    Raises:
+        ValueError: all are clean, or none is.
     """
+    if clean.all() or not clean.any():
+        raise ValueError(
+            f"of {len(clean)} marked units {clean.sum()} are clean; {MARKED} is fitted on clean ones "
+            "and errors: give more questions, or no refit_penalty"
+        )
     mean, scale = x.mean(axis=0), x.std(axis=0)
     scale[scale == 0] = 1.0
     model = LogisticRegression(C=1 / penalty).fit((x - mean) / scale, clean)
