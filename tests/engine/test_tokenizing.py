@@ -98,8 +98,10 @@ def test_a_digest_is_of_all_that_the_device_is_given():
     asked = ScoreRequest(samples=(SAMPLES[2],))
     [one], _ = tokenizer.tokenize(asked.samples, tokenizer.plan(asked), asked.truncate)
     assert isinstance(one, TokenizedSample)
-    [[window]] = one.windows
-    for field in ("input_ids", "token_type_ids", "spans"):
+    [[plain]] = one.windows
+    window = dataclasses.replace(plain, unit_features=np.zeros((len(plain.spans), 8), np.float32))
+    assert digest_of(window) != digest_of(plain)
+    for field in ("input_ids", "token_type_ids", "spans", "unit_features"):
         changed = getattr(window, field).copy()
         changed.flat[-1] += 1
         assert digest_of(dataclasses.replace(window, **{field: changed})) != digest_of(window)

@@ -159,6 +159,8 @@ def digest_of(window: Window) -> bytes:
     digest.update(window.input_ids.tobytes())
     digest.update(window.token_type_ids.tobytes())
     digest.update(window.spans.tobytes())
+    if window.unit_features is not None:  # the same tokens can be of other sentences and characters
+        digest.update(window.unit_features.tobytes())
     return digest.digest()
 
 
