@@ -330,6 +330,25 @@ def test_soups_that_are_not_needed_leave_the_memory(directory: Path):
     run(test)
 
 
+def test_what_a_change_waits_for_stays_in_memory(directory: Path):
+    """Beside a shadow there is room for one more, and another soup is formed right behind it."""
+
+    async def test():
+        async with served(directory) as (scorer, soups):
+            shadow, next_, last = [
+                {"member-0": share, "member-1": 1 - share} for share in (0.9, 0.8, 0.7)
+            ]
+            await soups.shadow((await soups.create(shadow, "ops")).fingerprint, "ops")
+            made = await soups.create(next_, "ops")
+            await soups.create(last, "ops")
+            await soups.activate(made.fingerprint, "ops")
+            assert same(await answer(scorer), expected)
+            assert scorer.ready() == (True, "ready")
+
+    expected = alone(directory, {"member-0": 0.8, "member-1": 1 - 0.8})
+    run(test)
+
+
 def test_a_swap_under_load_loses_nothing_and_mixes_nothing(directory: Path):
     """Whatever is asked while soups change: every answer is wholly that of the soup it names."""
     expected = dict(alone(directory, one) for one in (None, LEAN, FIRST))

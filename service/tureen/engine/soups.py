@@ -123,6 +123,7 @@ class Soups:
         self._forming: dict[str, asyncio.Task[Loaded]] = {}
         self._failed: dict[str, str] = {}
         self._shadow: Compared | None = None
+        self._awaited: str | None = None  # by the latest change
         self._reports: dict[str, Compared] = {}
         self._changing, self._one_at_a_time = asyncio.Lock(), asyncio.Lock()
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -312,7 +313,8 @@ class Soups:
         self._make_room(self._max_loaded)
 
     async def _serving(self, fingerprint: str) -> Loaded:
-        """Of a soup that is fit for work; forms it where it is not in memory."""
+        """Of a soup that is fit for work; forms it where it is not in memory. For a change."""
+        self._awaited = fingerprint
         serving = self._loaded.pop(fingerprint, None)
         if serving is None:
             return await asyncio.shield(self._form_later(fingerprint))
@@ -355,9 +357,11 @@ class Soups:
 
     def _make_room(self, most: int) -> None:
         """Lets the soups go that were not needed for longest."""
-        needed = {self._records.active}
+        needed: set[str | None] = {self._records.active}
         if self._shadow is not None:
             needed.add(self._shadow.fingerprint)
+        if self._changing.locked():
+            needed.add(self._awaited)  # else it would take its place stopped
         for fingerprint in [one for one in self._loaded if one not in needed]:
             if len(self._loaded) <= most:
                 return
