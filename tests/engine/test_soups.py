@@ -314,6 +314,23 @@ def test_a_damaged_record_stops_the_server(tmp_path: Path, text: str):
     assert json.loads(store.file.read_text())["path"] == ["sha256:ab"]
 
 
+def test_a_record_of_other_coefficients_is_not_served(directory: Path, tmp_path: Path):
+    """It would answer by one fingerprint and be listed under another."""
+
+    async def test():
+        async with served(directory, tmp_path) as (_, soups):
+            await soups.activate((await soups.create(LEAN, "ops")).fingerprint, "ops")
+        (record,) = tmp_path.iterdir()
+        record.write_text(
+            record.read_text(encoding="utf-8").replace("0.9", "0.8").replace("0.1", "0.2")
+        )
+        with pytest.raises(ModelError, match="what is recorded of it makes sha256:"):
+            async with served(directory, tmp_path):
+                pass
+
+    run(test)
+
+
 def test_soups_that_are_not_needed_leave_the_memory(directory: Path):
     async def test():
         async with served(directory) as (scorer, soups):
