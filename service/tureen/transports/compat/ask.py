@@ -24,9 +24,9 @@ from tureen.errors import (
     nearest,
     quoted,
 )
-from tureen.text.written import Split
+from tureen.text.written import SpecialTokens, Split
 from tureen.transports.admission import Admission
-from tureen.transports.compat.bodies import LongestText
+from tureen.transports.compat.bodies import Ids, LongestText, transcript
 from tureen.transports.compat.shapes import ErrorShape
 from tureen.transports.reply import json_reply, timing_headers
 
@@ -68,6 +68,26 @@ class Call:
                     f"{', '.join(self.known[name])}; send that, or leave it out.",
                     field=name,
                 )
+
+    def transcripts(
+        self,
+        texts: Sequence[str | Ids],
+        special_tokens: SpecialTokens,
+        prompts: Sequence[str | None] | None = None,
+    ) -> tuple[list[Sample], list[Split]]:
+        """Samples of texts in which prompt and response are one, and how they were told apart.
+
+        Args:
+            prompts: of each text, where the client told them apart.
+        Raises:
+            InvalidRequest: more texts than are scored at once; none is looked through then.
+        """
+        self.scorer.check_count(len(texts), "samples")
+        read = [
+            transcript(text, special_tokens, prompt)
+            for text, prompt in zip(texts, prompts or (None,) * len(texts), strict=True)
+        ]
+        return [sample for sample, _ in read], [how for _, how in read]
 
     def activated(self, asked: bool | None, system: str) -> bool:
         """Whether rewards go through a sigmoid. asked: None where the request does not say."""
