@@ -125,14 +125,19 @@ def test_drop_in_routes_ask_the_model_that_they_name(
     server: Server, alone: dict[str, ScoreResponse]
 ):
     body = {"query": "Who 0?", "documents": list(SAMPLES[0].responses)}
+    texts = {"query": "Who 0?", "texts": list(SAMPLES[0].responses)}
     with httpx2.Client(base_url=server.url, timeout=60) as http:
         for name in ("first", "second"):
             answer = http.post("/rerank", json=body | {"model": name}).json()
             found = {one["index"]: one["relevance_score"] for one in answer["results"]}
             assert [found[0], found[1]] == pytest.approx(flat(alone[name])[:2], abs=1e-5)
-        unknown = http.post("/rerank", json=body | {"model": "gpt"})
-        assert unknown.status_code == 404
-        assert "gpt" in unknown.text
+            answer = http.post("/rerank", json=texts | {"model": name}).json()
+            found = {one["index"]: one["score"] for one in answer}
+            assert [found[0], found[1]] == pytest.approx(flat(alone[name])[:2], abs=1e-5)
+        for asked in (body, texts):
+            unknown = http.post("/rerank", json=asked | {"model": "gpt"})
+            assert unknown.status_code == 404
+            assert "gpt" in unknown.text
         ready = http.get("/v2/models/second/ready").json()
         assert ready["name"] == "second"
         metrics = http.get("/metrics").text

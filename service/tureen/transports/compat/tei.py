@@ -181,8 +181,15 @@ def _invocation(call: Call) -> Ask:
     )
 
 
-def rerank(call: Call, body: Terms, query: str, texts: Sequence[str], return_text: bool) -> Ask:
-    """The `/rerank` whose body has `texts`."""
+def rerank(
+    call: Call,
+    body: Terms,
+    query: str,
+    texts: Sequence[str],
+    return_text: bool,
+    model: str | None = None,
+) -> Ask:
+    """The `/rerank` whose body has `texts`. model: TEI's own bodies name none."""
     if not texts:
         raise EmptyBatch("texts is empty; send at least one.", field="texts", got=0)
 
@@ -196,6 +203,7 @@ def rerank(call: Call, body: Terms, query: str, texts: Sequence[str], return_tex
     return Ask(
         samples=[Sample(prompt=query, responses=tuple(texts))],
         places=["texts"],
+        model=model,
         truncate=_truncation(body),
         activated=call.activated(_activation_asked(body), "tei"),
         reply=reply,
@@ -229,6 +237,7 @@ def _predict(call: Call) -> Ask:
 
 def _predict_texts(call: Call, body: Terms, inputs: Text | list[Text]) -> Ask:
     batch = inputs if isinstance(inputs, list) else [inputs]
+    call.scorer.check_count(len(batch), "samples")
     read = [_sample(text) for text in batch]
     return Ask(
         samples=[sample for sample, _ in read],
