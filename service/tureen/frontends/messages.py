@@ -22,7 +22,7 @@ class News:
 
 @dataclass(frozen=True)
 class Failed:
-    """The model cannot be loaded, and another try would not help."""
+    """The model cannot be loaded."""
 
     error: Exception
 

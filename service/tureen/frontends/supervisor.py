@@ -153,6 +153,8 @@ class Child:
             )
             assert process.stdin is not None
             process.stdin.write(packed(self._work))
+            if self._leaving:  # was told so while there was no process to tell
+                process.stdin.close()
             assert process.stdout is not None
             while said := await process.stdout.read(_READ_BYTES):
                 if OPEN.encode() in said:
