@@ -121,6 +121,16 @@ def test_a_misspelt_parameter_changes_no_other_model(server: Server):
     assert "did you mean 'model'" in refused.message
 
 
+def test_a_query_names_no_model_of_a_request_that_has_a_body(server: Server):
+    """Else the first would answer whoever asked for the second so."""
+    sample = {"prompt": "Who?", "responses": ["Rembrandt."]}
+    with httpx2.Client(base_url=server.url, timeout=60) as http:
+        for path, body in (("/v1/score", {"samples": [sample]}), ("/v1/rank", sample)):
+            refused = http_refusal(http.post(path, params={"model": "second"}, json=body))
+            assert (refused.status, refused.code) == (422, InvalidRequest.code)
+            assert "'model' is not a query parameter here" in refused.message
+
+
 def test_drop_in_routes_ask_the_model_that_they_name(
     server: Server, alone: dict[str, ScoreResponse]
 ):

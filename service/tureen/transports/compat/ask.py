@@ -28,6 +28,7 @@ from tureen.text.written import SpecialTokens, Split
 from tureen.transports.admission import Admission
 from tureen.transports.compat.bodies import Ids, LongestText, transcript
 from tureen.transports.compat.shapes import ErrorShape
+from tureen.transports.query import check_query
 from tureen.transports.reply import json_reply, timing_headers
 
 _SURENESS: tuple[Split, ...] = ("whole", "found", "given")
@@ -56,12 +57,8 @@ class Call:
         Raises:
             InvalidRequest: a query parameter that is not known, or has another value.
         """
+        check_query(self.query, self.known)
         for name, value in self.query.items():
-            if name not in self.known:
-                raise InvalidRequest(
-                    f"{quoted(name)} is not a query parameter here{nearest(name, self.known)}",
-                    field=name,
-                )
             if value not in self.known[name]:
                 raise InvalidRequest(
                     f"query parameter {name} is {quoted(value)}; it can be "
