@@ -144,8 +144,17 @@ def test_drop_in_routes_ask_the_model_that_they_name(
             answer = http.post("/rerank", json=texts | {"model": name}).json()
             found = {one["index"]: one["score"] for one in answer}
             assert [found[0], found[1]] == pytest.approx(flat(alone[name])[:2], abs=1e-5)
-        for asked in (body, texts):
-            unknown = http.post("/rerank", json=asked | {"model": "gpt"})
+        assert http.post("/rerank", json=body | {"model": "gpt"}).status_code == 404
+        for path, asked in (
+            ("/rerank", texts),
+            ("/invocations", texts),
+            ("/predict", {"inputs": "user: Who?\nassistant: I."}),
+            ("/get_reward", {"query": ["user: Who?\nassistant: I."]}),
+            ("/rm", {"prompt": "Who?", "response": "I."}),
+        ):
+            named = [http.post(path, json=asked | {"model": name}) for name in alone]
+            assert named[0].json() == http.post(path, json=asked).json() != named[1].json()
+            unknown = http.post(path, json=asked | {"model": "gpt"})
             assert unknown.status_code == 404
             assert "gpt" in unknown.text
         ready = http.get("/v2/models/second/ready").json()

@@ -25,12 +25,13 @@ HOLD_S = 150.0
 @dataclass(frozen=True, kw_only=True)
 class GetRewardBody:
     """query: prompt and response as one string, special tokens included. prompts: the first part
-    of each. labels, and whatever else comes, is not read."""
+    of each. model: of several that are served. labels, and whatever else comes, is not read."""
 
     __pydantic_config__ = OPEN
     query: tuple[str, ...]
     prompts: tuple[str, ...] | None = None
     labels: Any = None
+    model: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +83,7 @@ def _parse(call: Call) -> Ask:
         samples=samples,
         splits=splits,
         places=[f"query[{index}]" for index in range(len(samples))],
+        model=body.model,
         truncate=(Truncate.NEVER if call.option("truncate") == Truncate.NEVER else Truncate.PROMPT),
         reply=_reply,
     )

@@ -179,7 +179,7 @@ def _shared(call: Call) -> Ask:
                 "raw_scores is null; it must be true or false; send that, or leave it out.",
                 field="raw_scores",
             )
-        return tei.rerank(call, body, body.query, body.texts, body.return_text, body.model)
+        return tei.rerank(call, body, body.query, body.texts, body.return_text)
     tei.refuse_fields(body)
     return _ask(call, body, body.documents or (), "2")
 
