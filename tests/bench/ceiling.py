@@ -61,7 +61,7 @@ def _seconds(model: ServedModel, batches: Sequence[Batch], at_once: int) -> floa
 
 
 def packed(model: ServedModel, samples: Sequence[Sample]) -> list[Batch]:
-    limits = EngineLimits().batch_limits(model.backend.info.device)
+    limits = EngineLimits().batch_limits(model.backend.info.batches)
     queue = Queue(
         max_batch_tokens=limits.max_batch_tokens,
         max_batch_requests=limits.max_batch_requests,

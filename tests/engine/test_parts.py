@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from tureen.engine.backend import BatchLimits
 from tureen.engine.cache import ValueCache
 from tureen.engine.limits import EngineLimits
 from tureen.engine.permits import (
@@ -15,12 +16,11 @@ from tureen.engine.permits import (
 from tureen.errors import Overloaded
 
 
-def test_batch_limits_suit_the_device_unless_they_are_given():
-    on_cpu, on_gpu = EngineLimits().batch_limits("cpu"), EngineLimits().batch_limits("cuda:1")
-    assert on_cpu.max_batch_tokens < on_gpu.max_batch_tokens
-    assert on_cpu.overhead_tokens < on_gpu.overhead_tokens
-    given = EngineLimits(max_batch_tokens=7, max_batch_requests=3).batch_limits("cpu")
-    assert (given.max_batch_tokens, given.max_batch_requests) == (7, 3)
+def test_batch_limits_suit_the_backend_unless_they_are_given():
+    suited = BatchLimits(max_batch_tokens=100, max_batch_requests=10, overhead_tokens=5)
+    assert EngineLimits().batch_limits(suited) == suited
+    given = EngineLimits(max_batch_tokens=7, max_batch_requests=3).batch_limits(suited)
+    assert given == BatchLimits(max_batch_tokens=7, max_batch_requests=3, overhead_tokens=5)
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,7 @@
 
 import asyncio
 import dataclasses
-import gc
 import json
-import weakref
 from collections.abc import Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -265,23 +263,6 @@ def test_a_shadow_is_compared_and_answers_nobody(directory: Path):
             ended = await soups.shadow((await soups.list()).active, "ops")
             assert ended.state is SoupState.ACTIVE
             assert soups.info(made.fingerprint).state is SoupState.READY
-
-    run(test)
-
-
-def test_the_report_of_a_shadow_keeps_no_soup_in_memory(directory: Path):
-    async def test():
-        async with served(directory) as (scorer, soups):
-            made = await soups.create(LEAN, "ops")
-            await soups.shadow(made.fingerprint, "ops")
-            await answer(scorer)
-            kept = weakref.ref(soups._loaded[made.fingerprint])
-            await soups.shadow((await soups.list()).active, "ops")  # ends it
-            soups._make_room(1)
-            await asyncio.gather(*soups._tasks)
-            gc.collect()
-            assert kept() is None
-            assert soups.info(made.fingerprint).shadow is not None
 
     run(test)
 

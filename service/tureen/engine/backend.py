@@ -14,6 +14,19 @@ import numpy as np
 from tureen.text.batch import Batch
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchLimits:
+    """Of one batch. overhead_tokens: what a forward pass costs beside its tokens, in tokens."""
+
+    max_batch_tokens: int
+    max_batch_requests: int
+    overhead_tokens: int
+
+
+ON_CPU = BatchLimits(max_batch_tokens=2048, max_batch_requests=32, overhead_tokens=32)
+ON_ACCELERATOR = BatchLimits(max_batch_tokens=16384, max_batch_requests=512, overhead_tokens=4096)
+
+
 @dataclass(frozen=True, slots=True)
 class BackendInfo:
     """What runs where.
@@ -24,6 +37,7 @@ class BackendInfo:
     heads: names along the last axis of the values.
     streams: how many threads may, and to good effect do, run a batch each at once.
     packs: whether rows of different lengths cost their own tokens; else each costs the longest's.
+    batches: what suits it, where nothing else is asked for.
     """
 
     name: str
@@ -34,6 +48,7 @@ class BackendInfo:
     fingerprint: str
     streams: int = 1
     packs: bool = False
+    batches: BatchLimits = ON_CPU
 
     @property
     def members(self) -> int:

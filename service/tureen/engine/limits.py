@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from tureen.engine.backend import BatchLimits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -10,7 +12,7 @@ class EngineLimits:
     """Limits that do not depend on the model.
 
     max_batch_tokens, max_batch_requests: of one device batch, padding included; None takes what
-    suits the device.
+    suits the backend.
     max_concurrent_requests: responses in flight. max_client_batch_size: responses in one request.
     max_body_bytes: of one request, enforced where it is read.
     cache_bytes: of remembered values; 0 remembers none.
@@ -48,24 +50,10 @@ class EngineLimits:
                 "never be admitted. Lower the first or raise the second."
             )
 
-    def batch_limits(self, device: str) -> BatchLimits:
-        """Of a device such as "cpu" or "cuda:0"."""
-        suited = _CPU if device == "cpu" else _ACCELERATOR
-        return BatchLimits(
+    def batch_limits(self, suited: BatchLimits) -> BatchLimits:
+        """suited: to the backend."""
+        return replace(
+            suited,
             max_batch_tokens=self.max_batch_tokens or suited.max_batch_tokens,
             max_batch_requests=self.max_batch_requests or suited.max_batch_requests,
-            overhead_tokens=suited.overhead_tokens,
         )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BatchLimits:
-    """Of one device. overhead_tokens: what a forward pass costs beside its tokens, in tokens."""
-
-    max_batch_tokens: int
-    max_batch_requests: int
-    overhead_tokens: int
-
-
-_CPU = BatchLimits(max_batch_tokens=2048, max_batch_requests=32, overhead_tokens=32)
-_ACCELERATOR = BatchLimits(max_batch_tokens=16384, max_batch_requests=512, overhead_tokens=4096)

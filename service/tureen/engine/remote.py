@@ -24,7 +24,9 @@ from tureen.contracts import (
 from tureen.engine.caller import CALLER, Caller
 from tureen.engine.limits import EngineLimits
 from tureen.engine.metrics import Metrics
+from tureen.engine.scorer import Scorer
 from tureen.engine.scoring import Scoring, unknown_model
+from tureen.engine.tokenizing import Tokenized
 from tureen.errors import (
     BackendFailure,
     Overloaded,
@@ -39,6 +41,7 @@ class Asked:
     """A request on its way to the engine.
 
     caller: who asks; its quota and its trace stay at the door.
+    tokenized: its samples, where that was done on the way.
     left_ns: until the deadline; clocks of two machines have nothing in common.
     """
 
@@ -47,26 +50,36 @@ class Asked:
     priority: Priority
     left_ns: int | None
     patience_s: float = 0.0
+    tokenized: Tokenized | None = None
+
+    @property
+    def samples(self) -> Sequence[Sample]:
+        request = self.request
+        return (request,) if isinstance(request, RankRequest) else request.samples
 
 
 Answer = ScoreResponse | RankResponse | TureenError
 """The error is what `Scoring.score` would have raised."""
 
 
-async def answer(scorer: Scoring, asked: Asked) -> Answer:
+async def answer(scorer: Scorer, asked: Asked) -> Answer:
     """At the engine. Cancelling it drops the work."""
     CALLER.set(asked.caller)
     deadline_ns = None if asked.left_ns is None else time.monotonic_ns() + asked.left_ns
     try:
         if isinstance(asked.request, RankRequest):
             return await scorer.rank(
-                asked.request, deadline_ns=deadline_ns, priority=asked.priority
+                asked.request,
+                deadline_ns=deadline_ns,
+                priority=asked.priority,
+                tokenized=asked.tokenized,
             )
         return await scorer.score(
             asked.request,
             deadline_ns=deadline_ns,
             priority=asked.priority,
             patience_s=asked.patience_s,
+            tokenized=asked.tokenized,
         )
     except TureenError as error:
         return error

@@ -12,6 +12,7 @@ import math
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from tureen.contracts import (
     ModelInfo,
@@ -37,6 +38,7 @@ from tureen.engine.scoring import Scoring, unknown_model
 from tureen.engine.served import ServedModel
 from tureen.engine.serving import Outcome, Serving
 from tureen.engine.shadow import Shadow
+from tureen.engine.tokenizing import SampleTokenizer, Tokenized
 from tureen.errors import (
     DeadlineExceeded,
     Overloaded,
@@ -169,6 +171,10 @@ class Scorer(Scoring):
     def model(self, model_id: str | None = None) -> ModelInfo:
         return self.serving(model_id).info
 
+    def tokenizers(self) -> dict[str, SampleTokenizer]:
+        """By model; every soup of a model has the same."""
+        return {name: serving.tokenizer for name, serving in self._servings.items()}
+
     async def score(
         self,
         request: ScoreRequest,
@@ -176,11 +182,13 @@ class Scorer(Scoring):
         deadline_ns: int | None = None,
         priority: Priority = Priority.INTERACTIVE,
         patience_s: float = 0.0,
+        tokenized: Tokenized | None = None,
     ) -> ScoreResponse:
+        """tokenized: the samples, by the model's `SampleTokenizer`, where that was done elsewhere."""
         count = self.check_size(request.samples)
         serving = self.serving(request.model)
         outcomes, timings = await self._evaluate(
-            serving, request.samples, count, request, deadline_ns, priority, patience_s
+            serving, request.samples, count, request, deadline_ns, priority, patience_s, tokenized
         )
         results: list[SampleResult] = []
         for sample, outcome in zip(request.samples, outcomes, strict=True):
@@ -203,11 +211,13 @@ class Scorer(Scoring):
         *,
         deadline_ns: int | None = None,
         priority: Priority = Priority.INTERACTIVE,
+        tokenized: Tokenized | None = None,
     ) -> RankResponse:
+        """tokenized: as for `score`."""
         count = self.check_size((request,))
         serving = self.serving(request.model)
         (outcome,), timings = await self._evaluate(
-            serving, (request,), count, request, deadline_ns, priority
+            serving, (request,), count, request, deadline_ns, priority, tokenized=tokenized
         )
         if isinstance(outcome, TureenError):
             raise outcome
@@ -241,10 +251,11 @@ class Scorer(Scoring):
         deadline_ns: int | None,
         lane: Priority,
         patience_s: float = 0.0,
+        tokenized: Tokenized | None = None,
     ) -> tuple[list[Outcome], Timings]:
         with serving.used():
             outcomes, timings = await self._admitted(
-                serving, samples, count, options, deadline_ns, lane, patience_s
+                serving, samples, count, options, deadline_ns, lane, patience_s, tokenized
             )
         # What began before the last swap is no soup's business to be compared with.
         if self._shadows and serving is self._servings[serving.info.id]:
@@ -262,6 +273,7 @@ class Scorer(Scoring):
         deadline_ns: int | None,
         lane: Priority,
         patience_s: float,
+        tokenized: Tokenized | None,
     ) -> tuple[list[Outcome], Timings]:
         caller = CALLER.get()
         if caller is not None:
@@ -278,16 +290,21 @@ class Scorer(Scoring):
             async with self._permits.wait(count, serving.wait_hint_s, patience_s, serving.info.id):
                 if caller is not None and caller.quota is not None:
                     caller.quota.take(count)
+                work = partial(
+                    serving.evaluate,
+                    *(samples, options),
+                    lane=lane,
+                    deadline_ns=deadline_ns,
+                    tokenized=tokenized,
+                )
                 if deadline_ns is None:
-                    return await serving.evaluate(samples, options, lane=lane, deadline_ns=None)
+                    return await work()
                 left_s = _left_s(deadline_ns)
                 if left_s <= 0:
                     raise _late()
                 try:
                     async with asyncio.timeout(left_s):
-                        return await serving.evaluate(
-                            samples, options, lane=lane, deadline_ns=deadline_ns
-                        )
+                        return await work()
                 except TimeoutError as error:
                     if isinstance(error, TureenError):
                         raise

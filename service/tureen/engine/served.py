@@ -56,7 +56,7 @@ class ServedModel:
 
     def info(self, limits: EngineLimits) -> ModelInfo:
         backend, manifest = self.backend.info, self.manifest
-        batch = limits.batch_limits(backend.device)
+        batch = limits.batch_limits(backend.batches)
         return ModelInfo(
             id=manifest.model_id,
             fingerprint=backend.fingerprint,

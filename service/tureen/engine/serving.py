@@ -6,24 +6,21 @@ import asyncio
 import hashlib
 import logging
 import time
-import traceback
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from itertools import chain
+from dataclasses import dataclass
 
 from tureen.contracts import (
     Aggregation,
     Priority,
-    Redistribution,
     Sample,
     Score,
     ScoreOptions,
     Timings,
+    Truncate,
 )
 from tureen.engine.background import in_background
-from tureen.engine.begin_tokens import BeginTokens
 from tureen.engine.cache import ValueCache
 from tureen.engine.caller import ANONYMOUS, CALLER, IN_PROCESS
 from tureen.engine.device import Device
@@ -34,21 +31,18 @@ from tureen.engine.metrics import Metrics
 from tureen.engine.permits import wait_hint_s
 from tureen.engine.plan import Plan
 from tureen.engine.queue import Entry, Queue
-from tureen.engine.reward_watch import Reading, repetition
+from tureen.engine.reward_watch import Reading
 from tureen.engine.selfcheck import run_self_check, windows_of
 from tureen.engine.served import ServedModel
+from tureen.engine.tokenizing import SampleTokenizer, Tokenized, TokenizedSample
 from tureen.engine.tracing import tell
 from tureen.engine.worker import Worker
 from tureen.errors import BackendFailure, TureenError
-from tureen.model.redistribution import ablated_windows
 from tureen.text.alignment import token_rewards
-from tureen.text.encoding import EncodedResponse, Window
+from tureen.text.encoding import Window
 
 log = logging.getLogger(__name__)
 
-_CHUNK_RESPONSES = 16  # are tokenised at a time, so that a big request feeds the device early
-_SHORT_RESPONSES, _SHORT_CHARACTERS = 4, 1024
-"""Of a request that is tokenised in place: to hand it to a thread would take longer than that."""
 _JUDGED_AT_ONCE = 16  # responses, before the loop may do something else
 
 Outcome = tuple[Score, ...] | TureenError
@@ -56,18 +50,11 @@ Outcome = tuple[Score, ...] | TureenError
 
 
 @dataclass(slots=True)
-class _Encoded:
-    """A sample on its way.
+class _Submitted:
+    """A sample on its way. entries: for each response, one for each of its windows."""
 
-    windows: for each response, all that is run: its own windows, then those of each part taken out.
-    keys, entries: one for each of them. repetition: of each response.
-    """
-
-    responses: list[EncodedResponse]
-    windows: list[list[Window]]
-    keys: list[list[bytes]]
-    repetition: list[float]
-    entries: list[list[Entry]] = field(default_factory=list)
+    tokenized: TokenizedSample
+    entries: list[list[Entry]]
 
 
 class Serving:
@@ -88,10 +75,10 @@ class Serving:
         self._limits = limits
         self._metrics = metrics.model(self.info, model.manifest.reward_reference)
         self._threads = tokenizer_threads
-        self._begin_tokens = BeginTokens.of(model.encoder.tokenizer)
+        self.tokenizer = SampleTokenizer.of(model.encoder, model.heads, model.redistribution)
         self._in_flight = InFlight(cache, self._metrics)
         kind = model.redistribution or ""  # attention stands among the values
-        self._key = hashlib.blake2b(f"{model.fingerprint} {kind}".encode(), digest_size=16)
+        self._key = hashlib.blake2b(f"{model.fingerprint} {kind}".encode(), digest_size=16).digest()
         self._worker: Worker | None = None
         self._trouble: str | None = "the start-up check has not run"
         self._users = 0
@@ -120,7 +107,7 @@ class Serving:
         if self._trouble is not None:
             log.error("%s is not ready: %s", self.model.model_id, self._trouble)
             return
-        batch = self._limits.batch_limits(self.model.backend.info.device)
+        batch = self._limits.batch_limits(self.model.backend.info.batches)
         queue = Queue(
             max_batch_tokens=batch.max_batch_tokens,
             max_batch_requests=batch.max_batch_requests,
@@ -179,14 +166,17 @@ class Serving:
         *,
         lane: Priority,
         deadline_ns: int | None,
+        tokenized: Tokenized | None = None,
     ) -> tuple[list[Outcome], Timings]:
         """One outcome a sample. Cancelling it drops what is not on the device yet.
 
+        Args:
+            tokenized: the samples, where a front end did that.
         Raises:
             TureenError: the options are wrong, or the model is not fit for work.
         """
-        started_ns = time.monotonic_ns()
-        plan = self.model.plan(options)
+        started_ns = time.monotonic_ns() - (tokenized[1] if tokenized is not None else 0)
+        plan = self.tokenizer.plan(options)
         if self._worker is None:
             raise BackendFailure(
                 f"model {self.model.model_id!r} does not serve: {self.trouble}. "
@@ -194,10 +184,12 @@ class Serving:
             )
         ticket = Ticket(lane, deadline_ns)
         try:
-            encoded, tokenize_ns = await self._encode_and_submit(samples, options, plan, ticket)
+            submitted, tokenize_ns = await self._submit(
+                samples, plan, options.truncate, tokenized, ticket
+            )
             tokenized_ns = time.monotonic_ns()
             await ticket.wait()
-            outcomes = await self._judge(samples, encoded, options, plan)
+            outcomes = await self._judge(samples, submitted, options, plan)
         finally:
             if ticket.missing:
                 self._in_flight.abandon(ticket)
@@ -213,89 +205,50 @@ class Serving:
             total_ns=time.monotonic_ns() - started_ns,
         )
 
-    async def _encode_and_submit(
-        self, samples: Sequence[Sample], options: ScoreOptions, plan: Plan, ticket: Ticket
-    ) -> tuple[list[_Encoded | TureenError], int]:
-        loop = asyncio.get_running_loop()
+    async def _submit(
+        self,
+        samples: Sequence[Sample],
+        plan: Plan,
+        truncate: Truncate,
+        tokenized: Tokenized | None,
+        ticket: Ticket,
+    ) -> tuple[list[_Submitted | TureenError], int]:
+        """The samples on their way to the device, and how long it took to tokenise them."""
+        if tokenized is not None:
+            some, tokenize_ns = tokenized
+            return self._request(some, ticket), tokenize_ns
+        submitted: list[_Submitted | TureenError] = []
+        tokenize_ns = 0
+        chunks = self.tokenizer.in_chunks(samples, plan, truncate, self._threads)
+        async for some, took_ns in chunks:
+            tokenize_ns += took_ns
+            submitted += self._request(some, ticket)
+        return submitted, tokenize_ns
+
+    def _request(
+        self, some: Sequence[TokenizedSample | TureenError], ticket: Ticket
+    ) -> list[_Submitted | TureenError]:
         caller = CALLER.get()
         route = caller.route if caller is not None else IN_PROCESS
-        encoded: list[_Encoded | TureenError] = []
-        tokenize_ns = 0
-        short = _is_short(samples)
-        for chunk in _chunks(samples):
-            some, took_ns = (
-                self._encode(chunk, options, plan, route)
-                if short
-                else await loop.run_in_executor(
-                    self._threads, self._encode, chunk, options, plan, route
-                )
-            )
-            tokenize_ns += took_ns
-            encoded += some
-            self._submit([one for one in some if isinstance(one, _Encoded)], ticket)
-        return encoded, tokenize_ns
-
-    def _encode(
-        self, samples: Sequence[Sample], options: ScoreOptions, plan: Plan, route: str
-    ) -> tuple[list[_Encoded | TureenError], int]:
-        """On a tokenizer thread."""
-        started_ns = time.monotonic_ns()
-        encoded: list[_Encoded | TureenError] = []
-        for sample in samples:
-            try:
-                responses = self.model.encoder.encode(sample, plan.granularities, options.truncate)
-                windows = [_windows(one, plan) for one in responses]
-                keys = [[self._key_of(window) for window in some] for some in windows]
-                self._metrics.begun(route, *self._begin_tokens.count(responses))
-                repeated = [repetition(one.response_ids) for one in responses]
-                encoded.append(_Encoded(responses, windows, keys, repeated))
-            except TureenError as error:
-                encoded.append(error)
-            except Exception as error:  # one sample's trouble must not become its neighbours'
-                # Only where and what: the exception's own words may quote the sample.
-                place = traceback.extract_tb(error.__traceback__)[-1]
-                log.error(
-                    "a sample could not be encoded: %s at %s:%d",
-                    type(error).__name__,
-                    place.filename,
-                    place.lineno or 0,
-                )
-                encoded.append(
-                    BackendFailure(
-                        f"the sample could not be turned into tokens ({type(error).__name__}); "
-                        "nothing of it was scored: report it."
-                    )
-                )
-        return encoded, time.monotonic_ns() - started_ns
-
-    def _key_of(self, window: Window) -> bytes:
-        """Of the model's fingerprint and all that the device is given of a window."""
-        key = self._key.copy()
-        key.update(len(window.input_ids).to_bytes(4, "little"))  # where one array ends
-        key.update(window.input_ids.tobytes())
-        key.update(window.token_type_ids.tobytes())
-        key.update(window.spans.tobytes())
-        return key.digest()
-
-    def _submit(self, encoded: Sequence[_Encoded], ticket: Ticket) -> None:
-        entries = iter(
-            self._in_flight.request(
-                [
-                    (key, window)
-                    for one in encoded
-                    for windows, keys in zip(one.windows, one.keys, strict=True)
-                    for key, window in zip(keys, windows, strict=True)
-                ],
-                ticket,
-            )
-        )
-        for one in encoded:
-            one.entries = [[next(entries) for _ in keys] for keys in one.keys]
+        asked: list[tuple[bytes, Window]] = []
+        for one in some:
+            if isinstance(one, TokenizedSample):
+                self._metrics.begun(route, one.doubled_bos, one.missing_bos)
+                for windows, digests in zip(one.windows, one.digests, strict=True):
+                    keys = (self._key + digest for digest in digests)
+                    asked += zip(keys, windows, strict=True)
+        entries = iter(self._in_flight.request(asked, ticket))
+        return [
+            _Submitted(one, [[next(entries) for _ in windows] for windows in one.windows])
+            if isinstance(one, TokenizedSample)
+            else one
+            for one in some
+        ]
 
     async def _judge(
         self,
         samples: Sequence[Sample],
-        encoded: Sequence[_Encoded | TureenError],
+        submitted: Sequence[_Submitted | TureenError],
         options: ScoreOptions,
         plan: Plan,
     ) -> list[Outcome]:
@@ -304,13 +257,13 @@ class Serving:
         caller = CALLER.get()
         client = caller.client if caller is not None else ANONYMOUS
         own = self._comparable(plan)
-        for sample, one in zip(samples, encoded, strict=True):
+        for sample, one in zip(samples, submitted, strict=True):
             try:
                 if isinstance(one, TureenError):
                     raise one
                 some = [
                     _score(sample, number, one, options, plan, own)
-                    for number in range(len(one.responses))
+                    for number in range(len(one.entries))
                 ]
             except TureenError as error:
                 self._metrics.unscorable(client)
@@ -331,25 +284,18 @@ class Serving:
         return plan.aggregation is Aggregation.MEAN and plan.weights.tolist() == own
 
 
-def _windows(response: EncodedResponse, plan: Plan) -> list[Window]:
-    windows = list(response.windows)
-    if plan.redistribution is Redistribution.ABLATION:
-        windows += chain.from_iterable(ablated_windows(response))
-    return windows
-
-
 def _score(
     sample: Sample,
     number: int,
-    encoded: _Encoded,
+    submitted: _Submitted,
     options: ScoreOptions,
     plan: Plan,
     comparable: bool,
 ) -> tuple[Score, Reading]:
     """Of response `number`; raises what one of its windows failed with."""
-    response = encoded.responses[number]
+    response = submitted.tokenized.responses[number]
     values = []
-    for entry in encoded.entries[number]:
+    for entry in submitted.entries[number]:
         if entry.error is not None:
             raise entry.error
         assert entry.values is not None  # the ticket waited for it
@@ -373,28 +319,8 @@ def _score(
     reading = Reading(
         reward=judgement.reward,
         tokens=len(response.response_ids),
-        repetition=encoded.repetition[number],
+        repetition=submitted.tokenized.repetition[number],
         members=judgement.of_members,
         comparable=comparable,
     )
     return score, reading
-
-
-def _is_short(samples: Sequence[Sample]) -> bool:
-    if sum(max(1, len(one.responses)) for one in samples) > _SHORT_RESPONSES:
-        return False
-    texts = chain.from_iterable(
-        (one.prompt or "", *one.context, *one.responses, *(m.content for m in one.messages or ()))
-        for one in samples
-    )
-    return sum(map(len, texts)) <= _SHORT_CHARACTERS
-
-
-def _chunks(samples: Sequence[Sample]) -> Iterator[Sequence[Sample]]:
-    """Runs of samples with about `_CHUNK_RESPONSES` responses, at least one sample each."""
-    start = responses = 0
-    for end, sample in enumerate(samples, start=1):
-        responses += len(sample.responses)
-        if responses >= _CHUNK_RESPONSES or end == len(samples):
-            yield samples[start:end]
-            start, responses = end, 0

@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 
 from tureen.contracts import Granularity
-from tureen.engine.backend import BackendInfo
+from tureen.engine.backend import ON_ACCELERATOR, BackendInfo
 from tureen.engine.served import ServedModel
 from tureen.model.manifest import HeadSpec, Ingredient, Manifest
 from tureen.text.batch import Batch
@@ -35,6 +35,7 @@ class StubBackend:
             groups=1 + MEMBERS,
             heads=heads,
             fingerprint=fingerprint,
+            batches=ON_ACCELERATOR,
         )
 
     def forward(self, batch: Batch) -> np.ndarray:

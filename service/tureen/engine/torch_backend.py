@@ -12,7 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tureen.engine.backend import STREAMS, BackendInfo, BatchTooLarge
+from tureen.engine.backend import (
+    ON_ACCELERATOR,
+    ON_CPU,
+    STREAMS,
+    BackendInfo,
+    BatchTooLarge,
+)
 from tureen.model.checkpoint import load
 from tureen.model.directory import ModelDirectory
 from tureen.model.manifest import ModelError
@@ -107,6 +113,7 @@ class TorchBackend:
             fingerprint=loaded.fingerprint,
             streams=STREAMS,
             packs=self._packer is not None,
+            batches=ON_CPU if device == "cpu" else ON_ACCELERATOR,
         )
 
     @torch.inference_mode()

@@ -16,7 +16,15 @@ from tureen.engine.remote import Asked
 from tureen.engine.scorer import Scorer
 from tureen.errors import TureenError
 from tureen.frontends.link import Link, LinkLost
-from tureen.frontends.messages import Change, Counts, Failed, News, Written, written
+from tureen.frontends.messages import (
+    Change,
+    Counts,
+    Failed,
+    News,
+    Tokenizers,
+    Written,
+    written,
+)
 from tureen.transports.admission import Admission
 from tureen.transports.server import HEALTH_PERIOD_S, load
 
@@ -49,6 +57,8 @@ async def serve(config: Config, listening: socket.socket, told_to_leave: asyncio
                 if not leaving.done():
                     log.error("loading failed; another process tries again", exc_info=error)
                     return 1
+            else:
+                device.hand_out(tokenizers_of(scorer))
             await leaving
         return await device.drain(scorer)
     finally:
@@ -65,6 +75,7 @@ class Device:
         self._drain_s = config.drain_s
         self._links: set[Link] = set()
         self._said: object = None  # to each that comes, too
+        self._tokenizers: Tokenizers | None = None
 
     def link(self) -> Link:
         """For a front end that comes."""
@@ -75,6 +86,12 @@ class Device:
         self._said = what
         for one in self._links:
             self._tell(one, what)
+
+    def hand_out(self, tokenizers: Tokenizers) -> None:
+        """To all of them, and to each that comes."""
+        self._tokenizers = tokenizers
+        for one in self._links:
+            self._tell(one, tokenizers)
 
     async def watch(self) -> None:
         """Tells of every change."""
@@ -97,8 +114,9 @@ class Device:
     def _welcome(self, link: Link) -> None:
         self._links.add(link)
         link.lost.add_done_callback(lambda _: self._links.discard(link))
-        if self._said is not None:
-            self._tell(link, self._said)
+        for what in (self._said, self._tokenizers):
+            if what is not None:
+                self._tell(link, what)
 
     def _tell_news(self) -> None:
         if isinstance(self._said, Failed):
@@ -127,6 +145,7 @@ class Device:
 
     async def _scored(self, asked: Asked) -> Written | TureenError:
         with self.admission.admitted() as scorer:
+            assert isinstance(scorer, Scorer)
             if asked.caller is not None:
                 asked.caller.quota = self.admission.quota(asked.caller.client)
             return written(await remote.answer(scorer, asked))
@@ -139,6 +158,10 @@ class Device:
     def _tell(link: Link, what: object) -> None:
         with suppress(LinkLost):
             link.tell(what)
+
+
+def tokenizers_of(scorer: Scorer) -> Tokenizers:
+    return Tokenizers(pickle.dumps(scorer.tokenizers(), pickle.HIGHEST_PROTOCOL))
 
 
 def _portable(error: Exception) -> Exception:

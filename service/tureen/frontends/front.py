@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import pickle
+import time
 from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +18,10 @@ from tureen.engine.caller import CALLER
 from tureen.engine.metrics import Metrics
 from tureen.engine.remote import Answer, Asked, RemoteScorer
 from tureen.engine.scoring import SoupKeeping
-from tureen.errors import Overloaded
+from tureen.engine.tokenizing import SampleTokenizer, TokenizedSample
+from tureen.errors import Overloaded, TureenError
 from tureen.frontends.link import Link, LinkLost
-from tureen.frontends.messages import Change, Counts, Exposition, News, read
+from tureen.frontends.messages import Change, Counts, Exposition, News, Tokenizers, read
 from tureen.transports.admission import RETRY_AFTER_S, Admission
 from tureen.transports.server import Doors, Ports, drained
 from tureen.transports.tracing import tracing_of
@@ -61,6 +66,9 @@ class Front:
         self.admission = FrontAdmission(config, metrics, self.ask)
         self._scorer = RemoteScorer(self._score, config.limits(), metrics)
         self._link: Link | None = None  # once it said what it has
+        self._tokenizers: dict[str, SampleTokenizer] = {}  # of the models behind that link
+        self._unpacking: asyncio.Task[None] | None = None
+        self._threads = ThreadPoolExecutor(config.tokenization_workers, "tureen-tokenize")
         self._trouble: str | None = f"{config.models} is being loaded"
 
     async def stay_connected(self, device: Path) -> None:
@@ -71,11 +79,17 @@ class Front:
                 _, link = await loop.create_unix_connection(self._made, str(device))
                 await link.lost
                 if self._link is not None:
-                    self._link = None
+                    self._link, self._tokenizers = None, {}
                     self._learn(News(None, GONE))
             await asyncio.sleep(AGAIN_S)
 
+    @property
+    def tokenizes(self) -> bool:
+        """Else the device process does, for example until the tokenizers are unpacked."""
+        return bool(self._tokenizers)
+
     def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
         if self._link is not None:
             self._link.close()
 
@@ -92,6 +106,21 @@ class Front:
             raise self._absent() from None
 
     async def _score(self, asked: Asked) -> Answer:
+        link, started_ns = self._link, time.monotonic_ns()
+        tokenizer = self._tokenizers.get(asked.request.model or self._scorer.models().default_model)
+        if tokenizer is not None:
+            found: list[TokenizedSample | TureenError] = []
+            tokenize_ns = 0
+            plan = tokenizer.plan(asked.request)
+            truncate = asked.request.truncate
+            chunks = tokenizer.in_chunks(asked.samples, plan, truncate, self._threads)
+            async for some, took_ns in chunks:
+                found += some
+                tokenize_ns += took_ns
+            if self._link is link:  # another device process may have loaded something else
+                asked = replace(asked, tokenized=(found, tokenize_ns))
+        if asked.left_ns is not None:
+            asked = replace(asked, left_ns=asked.left_ns - (time.monotonic_ns() - started_ns))
         return read(await self.ask(asked))
 
     def _made(self) -> Link:
@@ -102,6 +131,13 @@ class Front:
         if isinstance(said, News):
             self._link = link
             self._learn(said)
+        elif isinstance(said, Tokenizers):
+            self._unpacking = asyncio.create_task(self._unpack(link, said))
+
+    async def _unpack(self, link: Link, tokenizers: Tokenizers) -> None:
+        found = await asyncio.to_thread(pickle.loads, tokenizers.pickled)
+        if self._link is link:
+            self._tokenizers = found
 
     def _learn(self, news: News) -> None:
         self._trouble = news.trouble

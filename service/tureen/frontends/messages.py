@@ -21,6 +21,14 @@ class News:
 
 
 @dataclass(frozen=True)
+class Tokenizers:
+    """pickled: a `SampleTokenizer` by model. To read it a process imports transformers, which takes
+    seconds, so it is not read with the message."""
+
+    pickled: bytes
+
+
+@dataclass(frozen=True)
 class Failed:
     """The model cannot be loaded."""
 
