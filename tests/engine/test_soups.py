@@ -314,6 +314,23 @@ def test_a_damaged_record_stops_the_server(tmp_path: Path, text: str):
     assert json.loads(store.file.read_text())["path"] == ["sha256:ab"]
 
 
+def test_a_record_of_other_coefficients_is_not_served(directory: Path, tmp_path: Path):
+    """It would answer by one fingerprint and be listed under another."""
+
+    async def test():
+        async with served(directory, tmp_path) as (_, soups):
+            await soups.activate((await soups.create(LEAN, "ops")).fingerprint, "ops")
+        (record,) = tmp_path.iterdir()
+        record.write_text(
+            record.read_text(encoding="utf-8").replace("0.9", "0.8").replace("0.1", "0.2")
+        )
+        with pytest.raises(ModelError, match="what is recorded of it makes sha256:"):
+            async with served(directory, tmp_path):
+                pass
+
+    run(test)
+
+
 def test_soups_that_are_not_needed_leave_the_memory(directory: Path):
     async def test():
         async with served(directory) as (scorer, soups):
@@ -327,6 +344,25 @@ def test_soups_that_are_not_needed_leave_the_memory(directory: Path):
             await soups.activate(origin, "ops")  # is formed anew
             assert (await answer(scorer))[0] == origin
 
+    run(test)
+
+
+def test_what_a_change_waits_for_stays_in_memory(directory: Path):
+    """Beside a shadow there is room for one more, and another soup is formed right behind it."""
+
+    async def test():
+        async with served(directory) as (scorer, soups):
+            shadow, next_, last = [
+                {"member-0": share, "member-1": 1 - share} for share in (0.9, 0.8, 0.7)
+            ]
+            await soups.shadow((await soups.create(shadow, "ops")).fingerprint, "ops")
+            made = await soups.create(next_, "ops")
+            await soups.create(last, "ops")
+            await soups.activate(made.fingerprint, "ops")
+            assert same(await answer(scorer), expected)
+            assert scorer.ready() == (True, "ready")
+
+    expected = alone(directory, {"member-0": 0.8, "member-1": 1 - 0.8})
     run(test)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from tureen.engine.remote import Answer, Asked
 from tureen.engine.scorer import Scorer
 from tureen.engine.scoring import Scoring
 from tureen.engine.tokenizing import SampleTokenizer
-from tureen.errors import UnknownHead
+from tureen.errors import DeadlineExceeded, UnknownHead
 from tureen.frontends import device as device_process
 from tureen.frontends.device import Device
 from tureen.frontends.front import Front
@@ -124,5 +125,23 @@ def test_tokens_for_a_device_process_that_is_gone_are_not_sent_to_the_next(
             answered = await both.scorer.score(request(SAMPLE))
             assert both.asked[-1].tokenized is None
             assert answered.results[0].error is None
+
+    asyncio.run(test())
+
+
+def test_a_deadline_is_kept_while_it_tokenises(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    async def without_end(*arguments: Any) -> AsyncIterator[Any]:
+        await asyncio.Event().wait()
+        yield
+
+    async def test() -> None:
+        async with linked(monkeypatch, tmp_path / "device") as (both, (device, engine, _)):
+            device.hand_out(device_process.tokenizers_of(engine))
+            await both.until(lambda: both.front.tokenizes)
+            monkeypatch.setattr(SampleTokenizer, "in_chunks", without_end)
+            deadline_ns = time.monotonic_ns() + 50_000_000
+            async with asyncio.timeout(20):
+                with pytest.raises(DeadlineExceeded, match="before the answer was ready"):
+                    await both.scorer.score(request(SAMPLE), deadline_ns=deadline_ns)
 
     asyncio.run(test())

@@ -121,18 +121,42 @@ def test_a_misspelt_parameter_changes_no_other_model(server: Server):
     assert "did you mean 'model'" in refused.message
 
 
+def test_a_query_names_no_model_of_a_request_that_has_a_body(server: Server):
+    """Else the first would answer whoever asked for the second so."""
+    sample = {"prompt": "Who?", "responses": ["Rembrandt."]}
+    with httpx2.Client(base_url=server.url, timeout=60) as http:
+        for path, body in (("/v1/score", {"samples": [sample]}), ("/v1/rank", sample)):
+            refused = http_refusal(http.post(path, params={"model": "second"}, json=body))
+            assert (refused.status, refused.code) == (422, InvalidRequest.code)
+            assert "'model' is not a query parameter here" in refused.message
+
+
 def test_drop_in_routes_ask_the_model_that_they_name(
     server: Server, alone: dict[str, ScoreResponse]
 ):
     body = {"query": "Who 0?", "documents": list(SAMPLES[0].responses)}
+    texts = {"query": "Who 0?", "texts": list(SAMPLES[0].responses)}
     with httpx2.Client(base_url=server.url, timeout=60) as http:
         for name in ("first", "second"):
             answer = http.post("/rerank", json=body | {"model": name}).json()
             found = {one["index"]: one["relevance_score"] for one in answer["results"]}
             assert [found[0], found[1]] == pytest.approx(flat(alone[name])[:2], abs=1e-5)
-        unknown = http.post("/rerank", json=body | {"model": "gpt"})
-        assert unknown.status_code == 404
-        assert "gpt" in unknown.text
+            answer = http.post("/rerank", json=texts | {"model": name}).json()
+            found = {one["index"]: one["score"] for one in answer}
+            assert [found[0], found[1]] == pytest.approx(flat(alone[name])[:2], abs=1e-5)
+        assert http.post("/rerank", json=body | {"model": "gpt"}).status_code == 404
+        for path, asked in (
+            ("/rerank", texts),
+            ("/invocations", texts),
+            ("/predict", {"inputs": "user: Who?\nassistant: I."}),
+            ("/get_reward", {"query": ["user: Who?\nassistant: I."]}),
+            ("/rm", {"prompt": "Who?", "response": "I."}),
+        ):
+            named = [http.post(path, json=asked | {"model": name}) for name in alone]
+            assert named[0].json() == http.post(path, json=asked).json() != named[1].json()
+            unknown = http.post(path, json=asked | {"model": "gpt"})
+            assert unknown.status_code == 404
+            assert "gpt" in unknown.text
         ready = http.get("/v2/models/second/ready").json()
         assert ready["name"] == "second"
         metrics = http.get("/metrics").text

@@ -92,10 +92,14 @@ class Scoring(ABC):
         """
         if not samples:
             raise InvalidRequest("samples is empty; send at least one.", field="samples", got=0)
+        self.check_count(len(samples), "samples")
+        count = sum(max(1, len(one.responses)) for one in samples)
+        self.check_count(count, "responses")
+        return count
+
+    def check_count(self, count: int, what: str) -> None:
+        """Raises InvalidRequest for more samples or responses than `max_client_batch_size`."""
         most = self.limits.max_client_batch_size
-        what, count = "samples", len(samples)
-        if count <= most:
-            what, count = "responses", sum(max(1, len(one.responses)) for one in samples)
         if count > most:
             raise InvalidRequest(
                 f"the request has {count} {what}; this server takes {most} in one "
@@ -104,7 +108,6 @@ class Scoring(ABC):
                 got=count,
                 limit=most,
             )
-        return count
 
 
 def unknown_model(name: str, known: Iterable[str]) -> UnknownModel:

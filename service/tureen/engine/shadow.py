@@ -25,7 +25,7 @@ class Shadow:
 
     def __init__(self, serving: Serving) -> None:
         self.fingerprint = serving.info.fingerprint
-        self._serving = serving
+        self._serving: Serving | None = serving  # while it goes on
         self._pairs: deque[tuple[float, float]] = deque(maxlen=COMPARED)  # active, shadow
         self._responses = self._skipped = self._failed = self._pending = 0
         self._tasks: set[asyncio.Task[None]] = set()
@@ -41,26 +41,30 @@ class Shadow:
         ]
         count = sum(len(scores) for _, scores in answered)
         own = options.heads is None and options.weights is None
+        if self._serving is None or not count:
+            return
         if not own or options.aggregation is not Aggregation.MEAN or self._pending + count > BEHIND:
             self._skipped += count
             return
-        if not count:
-            return
         self._pending += count
         # A context of its own: the caller's name and trace are not for this.
-        scoring = self._score(answered, ScoreOptions(truncate=options.truncate, segments=False))
+        plain = ScoreOptions(truncate=options.truncate, segments=False)
+        scoring = self._score(self._serving, answered, plain)
         task = asyncio.get_running_loop().create_task(scoring, context=Context())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def _score(
-        self, answered: Sequence[tuple[Sample, tuple[Score, ...]]], options: ScoreOptions
+        self,
+        serving: Serving,
+        answered: Sequence[tuple[Sample, tuple[Score, ...]]],
+        options: ScoreOptions,
     ) -> None:
         count = sum(len(scores) for _, scores in answered)
         samples = [sample for sample, _ in answered]
         try:
-            with self._serving.used():
-                outcomes, _ = await self._serving.evaluate(
+            with serving.used():
+                outcomes, _ = await serving.evaluate(
                     samples, options, lane=Priority.BULK, deadline_ns=None
                 )
         except TureenError:
@@ -96,6 +100,7 @@ class Shadow:
         )
 
     def stop(self) -> None:
-        """What is on its way is dropped."""
+        """What is on its way is dropped; the report is kept, and the soup not for its sake."""
         for task in self._tasks:
             task.cancel()
+        self._serving = None

@@ -54,6 +54,11 @@ class SoupRecords:
     def previous(self) -> str | None:
         return self.path[-2] if len(self.path) > 1 else None
 
+    def coefficients(self, fingerprint: str) -> dict[str, float] | None:
+        """None is the model as its directory has it."""
+        recorded = self.soups.get(fingerprint)
+        return recorded.coefficients if recorded is not None else None
+
     def after(self, event: SoupEvent, **changes: object) -> SoupRecords:
         history = (*self.history, event)[-EVENTS:]
         return dataclasses.replace(self, history=history, **changes)  # pyright: ignore[reportArgumentType]

@@ -36,6 +36,7 @@ from tureen.errors import (
     quoted,
 )
 from tureen.model.directory import ModelDirectory, reweighted
+from tureen.model.manifest import ModelError
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -55,12 +56,17 @@ class SoupSource:
     obstacle: str | None = None
 
     def restored(self, records: SoupRecords) -> ServedModel:
-        """The model with the soup that was active. Blocks for seconds."""
-        recorded = records.soups.get(records.active)
-        if recorded is None:
-            return self.load(None)
-        log.warning("serving the soup that was active before: %s", records.active)
-        return self.load(recorded.coefficients)
+        """The model with the soup that was active. Blocks for seconds; raises as loading does."""
+        coefficients = records.coefficients(records.active)
+        if coefficients is not None:
+            log.warning("serving the soup that was active before: %s", records.active)
+        model = self.load(coefficients)
+        if model.fingerprint != records.active:
+            raise ModelError(
+                f"{records.active} was active, and what is recorded of it makes {model.fingerprint}: "
+                "restore the record in --state-dir, or remove it to serve the model as it was made."
+            )
+        return model
 
 
 class Loaded(Protocol):
@@ -123,6 +129,7 @@ class Soups:
         self._forming: dict[str, asyncio.Task[Loaded]] = {}
         self._failed: dict[str, str] = {}
         self._shadow: Compared | None = None
+        self._awaited: str | None = None  # by the latest change
         self._reports: dict[str, Compared] = {}
         self._changing, self._one_at_a_time = asyncio.Lock(), asyncio.Lock()
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -292,8 +299,7 @@ class Soups:
         async with self._changing:
             if fingerprint == self._records.active:
                 if self._shadow is not None:
-                    ended = self._shadow.fingerprint
-                    await self._record(SoupAction.UNSHADOW, ended, by)
+                    await self._record(SoupAction.UNSHADOW, self._shadow.fingerprint, by)
                     self._end_shadow()
             elif self._shadow is None or self._shadow.fingerprint != fingerprint:
                 serving = await self._serving(fingerprint)
@@ -312,7 +318,8 @@ class Soups:
         self._make_room(self._max_loaded)
 
     async def _serving(self, fingerprint: str) -> Loaded:
-        """Of a soup that is fit for work; forms it where it is not in memory."""
+        """Of a soup that is fit for work; forms it where it is not in memory. For a change."""
+        self._awaited = fingerprint
         serving = self._loaded.pop(fingerprint, None)
         if serving is None:
             return await asyncio.shield(self._form_later(fingerprint))
@@ -328,11 +335,10 @@ class Soups:
         return forming
 
     async def _form(self, fingerprint: str) -> Loaded:
-        recorded = self._records.soups.get(fingerprint)
+        coefficients = self._records.coefficients(fingerprint)
         try:
             async with self._one_at_a_time:
                 self._make_room(self._max_loaded - 1)
-                coefficients = recorded.coefficients if recorded is not None else None
                 model = await in_background(self._source.load, coefficients)
                 serving = await self._scorer.prepare(model)
                 trouble = serving.trouble
@@ -355,9 +361,10 @@ class Soups:
 
     def _make_room(self, most: int) -> None:
         """Lets the soups go that were not needed for longest."""
-        needed = {self._records.active}
-        if self._shadow is not None:
-            needed.add(self._shadow.fingerprint)
+        shadow = self._shadow.fingerprint if self._shadow is not None else None
+        needed = {self._records.active, shadow}
+        if self._changing.locked():
+            needed.add(self._awaited)  # else it would take its place stopped
         for fingerprint in [one for one in self._loaded if one not in needed]:
             if len(self._loaded) <= most:
                 return

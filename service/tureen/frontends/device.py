@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import pickle
 import socket
 from contextlib import suppress
@@ -27,9 +28,17 @@ from tureen.frontends.messages import (
 from tureen.transports.admission import Admission
 from tureen.transports.server import HEALTH_PERIOD_S, load
 
+AGAIN_S = 5.0  # after loading failed, until it is tried again
+
+log = logging.getLogger("tureen")
+
 
 async def serve(config: Config, listening: socket.socket, told_to_leave: asyncio.Event) -> int:
-    """Until it is told to leave; 0 when all that was admitted was answered."""
+    """Until it is told to leave; 0 when all that was admitted was answered.
+
+    What cannot be loaded ends a server that is being started. Where it had been, and this process
+    takes the place of one that died, this one ends too: the next may find what was missing.
+    """
     device = Device(config)
     loop = asyncio.get_running_loop()
     server = await loop.create_unix_server(device.link, sock=listening)
@@ -44,6 +53,10 @@ async def serve(config: Config, listening: socket.socket, told_to_leave: asyncio
                 scorer = loading.result()
             except Exception as error:
                 device.tell(Failed(_portable(error)))
+                await asyncio.wait((leaving,), timeout=AGAIN_S)
+                if not leaving.done():
+                    log.error("loading failed; another process tries again", exc_info=error)
+                    return 1
             else:
                 device.hand_out(tokenizers_of(scorer))
             await leaving

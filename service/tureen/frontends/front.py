@@ -114,11 +114,16 @@ class Front:
             plan = tokenizer.plan(asked.request)
             truncate = asked.request.truncate
             chunks = tokenizer.in_chunks(asked.samples, plan, truncate, self._threads)
-            async for some, took_ns in chunks:
-                found += some
-                tokenize_ns += took_ns
-            if self._link is link:  # another device process may have loaded something else
-                asked = replace(asked, tokenized=(found, tokenize_ns))
+            left_s = None if asked.left_ns is None else asked.left_ns / 1e9
+            with suppress(
+                TimeoutError
+            ):  # the device process is asked then, and says that it is late
+                async with asyncio.timeout(left_s):
+                    async for some, took_ns in chunks:
+                        found += some
+                        tokenize_ns += took_ns
+                    if self._link is link:  # another process may have loaded something else
+                        asked = replace(asked, tokenized=(found, tokenize_ns))
         if asked.left_ns is not None:
             asked = replace(asked, left_ns=asked.left_ns - (time.monotonic_ns() - started_ns))
         return read(await self.ask(asked))

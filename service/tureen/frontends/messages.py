@@ -30,7 +30,7 @@ class Tokenizers:
 
 @dataclass(frozen=True)
 class Failed:
-    """The model cannot be loaded, and another try would not help."""
+    """The model cannot be loaded."""
 
     error: Exception
 

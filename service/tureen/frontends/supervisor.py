@@ -16,12 +16,11 @@ from contextlib import suppress
 from pathlib import Path
 
 from tureen.config import Config
-from tureen.engine.metrics import Metrics
 from tureen.frontends.children import DeviceWork, FrontWork, Work, packed
 from tureen.frontends.front import OPEN
 from tureen.frontends.link import Link
 from tureen.frontends.messages import Failed, News
-from tureen.transports.admission import Admission
+from tureen.transports.keys import Keys
 from tureen.transports.logs import say
 from tureen.transports.server import ALL_ANSWERED, LEAVING, Ports, card, leave_on_signal
 
@@ -37,7 +36,7 @@ async def supervise(config: Config) -> int:
         UsageError: a port or a key cannot be had. And whatever loading the model raises.
     """
     started_s = time.monotonic()
-    strangers = Admission(config, Metrics()).open_to_strangers  # and looks at the keys
+    strangers = Keys(config).open_to_strangers
     ports = Ports.taken(config)
     told_to_leave = leave_on_signal()
     with tempfile.TemporaryDirectory(prefix="tureen-") as folder, ports.keep_grpc():
@@ -143,16 +142,23 @@ class Child:
     async def _live(self) -> None:
         while not self._leaving:
             started_s = time.monotonic()
-            self._process = process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                *("-m", "tureen.frontends.children", self._name),  # for lists of processes
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                pass_fds=self._work.descriptors,
-                start_new_session=True,  # Ctrl-C is for the supervisor
-            )
+            try:
+                self._process = process = await asyncio.create_subprocess_exec(
+                    sys.executable,
+                    *("-m", "tureen.frontends.children", self._name),  # for lists of processes
+                    stdin=asyncio.subprocess.PIPE,
+                    stdout=asyncio.subprocess.PIPE,
+                    pass_fds=self._work.descriptors,
+                    start_new_session=True,  # Ctrl-C is for the supervisor
+                )
+            except OSError as error:  # no memory or no process to be had now
+                say(f"{self._name} cannot be started ({error.strerror}); it is tried again")
+                await asyncio.sleep(AGAIN_S)
+                continue
             assert process.stdin is not None
             process.stdin.write(packed(self._work))
+            if self._leaving:  # was told so while there was no process to tell
+                process.stdin.close()
             assert process.stdout is not None
             while said := await process.stdout.read(_READ_BYTES):
                 if OPEN.encode() in said:

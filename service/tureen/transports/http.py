@@ -44,6 +44,7 @@ from tureen.transports.admission import (
     priority_of,
 )
 from tureen.transports.json_body import JsonBody
+from tureen.transports.query import check_query
 from tureen.transports.reply import error_headers, json_reply, timing_headers
 
 T = TypeVar("T")
@@ -113,9 +114,6 @@ def _scoring_routes(app: FastAPI, answer: compat.Answer, drop_ins: compat.Door) 
     rank_body = JsonBody(RankRequest)
     score_or_pairs = drop_ins.handler(compat.native_or_pairs, route="score", errors=compat.NATIVE)
 
-    async def rank_body_of(scorer: Scoring, body: bytes, terms: dict[str, Any]) -> RankResponse:
-        return await scorer.rank(rank_body.parse(body), **terms)
-
     @app.post(
         "/v1/score",
         openapi_extra=openapi.operation(
@@ -139,7 +137,12 @@ def _scoring_routes(app: FastAPI, answer: compat.Answer, drop_ins: compat.Door) 
     )
     async def rank(request: Request) -> Response:
         """Order the responses to one prompt, best first, with pairwise win probabilities."""
-        return await answer(request, "rank", rank_body_of)
+
+        async def ranked(scorer: Scoring, body: bytes, terms: dict[str, Any]) -> RankResponse:
+            check_query(request.query_params)
+            return await scorer.rank(rank_body.parse(body), **terms)
+
+        return await answer(request, "rank", ranked)
 
 
 def _model_routes(app: FastAPI, look_up: compat.LookUp) -> None:

@@ -13,11 +13,11 @@ from fastapi import FastAPI, Request, Response
 from tureen.contracts import CreateSoupRequest, SoupInfo, SoupList
 from tureen.engine.caller import ANONYMOUS, CALLER
 from tureen.engine.scoring import Scoring, SoupKeeping
-from tureen.errors import InvalidRequest, nearest, quoted
 from tureen.transports import openapi
 from tureen.transports.admission import Admission
 from tureen.transports.compat import Answer
 from tureen.transports.json_body import JsonBody
+from tureen.transports.query import check_query
 from tureen.transports.reply import json_reply
 
 ACCEPTED = 202
@@ -36,7 +36,7 @@ def install(app: FastAPI, admission: Admission, answer: Answer) -> None:
 
     async def about(request: Request, work: Callable[[SoupKeeping], Awaitable[object]]) -> Response:
         async def reply(scorer: Scoring, body: bytes, terms: dict[str, Any]) -> Response:
-            _check_query(request, MODEL)
+            check_query(request.query_params, (MODEL,))
             return json_reply(await work(admission.soups(request.query_params.get(MODEL))))
 
         return await answer(request, "soups", reply)
@@ -62,7 +62,7 @@ def install(app: FastAPI, admission: Admission, answer: Answer) -> None:
         """Form a soup in the background from coefficients of the model's ingredients."""
 
         async def reply(scorer: Scoring, body: bytes, terms: dict[str, Any]) -> Response:
-            _check_query(request)
+            check_query(request.query_params)
             asked = create_body.parse(body)
             made = await admission.soups(asked.model).create(asked.coefficients, administrator())
             return json_reply(made, ACCEPTED)
@@ -88,12 +88,3 @@ def install(app: FastAPI, admission: Admission, answer: Answer) -> None:
     async def shadow_soup(request: Request, fingerprint: str) -> Response:
         """Compare this soup with the active one, which goes on answering; its own ends that."""
         return await about(request, lambda soups: soups.shadow(fingerprint, administrator()))
-
-
-def _check_query(request: Request, *known: str) -> None:
-    """A misspelt name would be a change of the wrong model. Raises InvalidRequest."""
-    for name in request.query_params:
-        if name not in known:
-            raise InvalidRequest(
-                f"{quoted(name)} is not a query parameter here{nearest(name, known)}", field=name
-            )

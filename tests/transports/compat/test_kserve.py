@@ -68,6 +68,8 @@ def test_nemos_tokens_are_ids_of_the_model(tmp_path: Path):
             refused = infer(client, ids, tensor("sequence_lengths", wrong, 2, 1, datatype="INT64"))
             assert refused.status_code == 400
         assert infer(client, ids).status_code == 400
+        torn = tensor("tokens", [[5, 6, 7, 8], [9, 0]], 2, 3, datatype="INT64")
+        assert infer(client, torn, lengths).status_code == 400
 
 
 @pytest.mark.parametrize(
@@ -80,6 +82,9 @@ def test_nemos_tokens_are_ids_of_the_model(tmp_path: Path):
         ([tensor("text", ["a"], *[2**63] * 1000)], {}),  # their product would take for ever
         ([tensor("text", ["a"], 10**4000)], {}),
         ([tensor("text", ["a", "b"], 1, 2)], {}),
+        ([tensor("sentences", [["a", "b"], []], 2, 1)], {}),  # as many, and in other rows
+        ([tensor("sentences", [["a", "b"]], 2, 1)], {}),
+        ([tensor("sentences", [["a"], "b"], 2, 1)], {}),
         ([tensor("text", [1], 1, datatype="INT64")], {}),
         ([tensor("text", ["a"], 1, datatype="FP32")], {}),
         ([tensor("text", ["a"], 1), tensor("sentences", ["a"], 1)], {}),

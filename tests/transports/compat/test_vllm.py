@@ -46,8 +46,10 @@ def test_classify_has_the_fields_of_vllm(http: httpx2.Client, hello: float, nati
 
 
 def test_classify_messages(http: httpx2.Client, native):
-    answer = ok(http, "/classify", messages=MESSAGES, add_generation_prompt=False)
-    assert answer["data"][0]["probs"] == [native("hello", messages=MESSAGES[:1])]
+    plain = [{**message, "name": None, "prefix": False, "weight": 0} for message in MESSAGES]
+    for messages in (MESSAGES, plain):
+        answer = ok(http, "/classify", messages=messages, add_generation_prompt=False)
+        assert answer["data"][0]["probs"] == [native("hello", messages=MESSAGES[:1])]
 
 
 @pytest.mark.parametrize("flag", ["use_activation", "activation", "softmax"])

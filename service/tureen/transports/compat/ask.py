@@ -24,10 +24,11 @@ from tureen.errors import (
     nearest,
     quoted,
 )
-from tureen.text.written import Split
+from tureen.text.written import SpecialTokens, Split
 from tureen.transports.admission import Admission
-from tureen.transports.compat.bodies import LongestText
+from tureen.transports.compat.bodies import Ids, LongestText, transcript
 from tureen.transports.compat.shapes import ErrorShape
+from tureen.transports.query import check_query
 from tureen.transports.reply import json_reply, timing_headers
 
 _SURENESS: tuple[Split, ...] = ("whole", "found", "given")
@@ -56,18 +57,34 @@ class Call:
         Raises:
             InvalidRequest: a query parameter that is not known, or has another value.
         """
+        check_query(self.query, self.known)
         for name, value in self.query.items():
-            if name not in self.known:
-                raise InvalidRequest(
-                    f"{quoted(name)} is not a query parameter here{nearest(name, self.known)}",
-                    field=name,
-                )
             if value not in self.known[name]:
                 raise InvalidRequest(
                     f"query parameter {name} is {quoted(value)}; it can be "
                     f"{', '.join(self.known[name])}; send that, or leave it out.",
                     field=name,
                 )
+
+    def transcripts(
+        self,
+        texts: Sequence[str | Ids],
+        special_tokens: SpecialTokens,
+        prompts: Sequence[str | None] | None = None,
+    ) -> tuple[list[Sample], list[Split]]:
+        """Samples of texts in which prompt and response are one, and how they were told apart.
+
+        Args:
+            prompts: of each text, where the client told them apart.
+        Raises:
+            InvalidRequest: more texts than are scored at once; none is looked through then.
+        """
+        self.scorer.check_count(len(texts), "samples")
+        read = [
+            transcript(text, special_tokens, prompt)
+            for text, prompt in zip(texts, prompts or (None,) * len(texts), strict=True)
+        ]
+        return [sample for sample, _ in read], [how for _, how in read]
 
     def activated(self, asked: bool | None, system: str) -> bool:
         """Whether rewards go through a sigmoid. asked: None where the request does not say."""

@@ -115,6 +115,11 @@ class ActivationBody(ModelBody):
         return next(iter(given.values()), None)
 
 
+def _asks(value: object) -> bool:
+    """Whether the value of a field that is not listed wants anything."""
+    return value not in (None, False, "", [], {})
+
+
 def extras(body: object) -> dict[str, Any]:
     """The fields that were sent and are not listed."""
     listed = {field.name for field in fields(body)}  # pyright: ignore[reportArgumentType]
@@ -127,7 +132,7 @@ def refuse_score_changing(body: object) -> None:
         InvalidRequest: a field that is not listed would change the score.
     """
     for name, value in extras(body).items():
-        if value not in (None, False, "", [], {}) and _SCORE_CHANGING.search(name.lower()):
+        if _asks(value) and _SCORE_CHANGING.search(name.lower()):
             raise InvalidRequest(
                 f"{quoted(name)} would change the score and is not offered here; known fields are "
                 f"{', '.join(sorted(field.name for field in fields(body)))}; leave it out.",  # pyright: ignore[reportArgumentType]
@@ -143,9 +148,10 @@ def refuse(name: str, wanted: str) -> InvalidRequest:
 def conversation(messages: Sequence[ChatMessage]) -> Sample:
     """The last turn, which is the assistant's, is the response."""
     for index, message in enumerate(messages):
-        if any(value not in (None, "", [], {}) for value in extras(message).values()):
-            name = next(name for name, value in extras(message).items() if value)
-            raise refuse(f"messages[{index}].{name[:40]}", "a message has role and content: text")
+        for name, value in extras(message).items():
+            if _asks(value):
+                wanted = "a message has role and content: text"
+                raise refuse(f"messages[{index}].{name[:40]}", wanted)
     if len(messages) < 2 or messages[-1].role != "assistant":
         last = f"the {messages[-1].role}'s"[:40] if messages else "not there"
         raise InvalidRequest(

@@ -20,6 +20,7 @@ from tureen.transports import openapi
 from tureen.transports.admission import Admission
 from tureen.transports.compat.ask import Ask, Call, score
 from tureen.transports.compat.shapes import ErrorShape
+from tureen.transports.query import check_query
 from tureen.transports.reply import error_headers, json_reply
 
 Work = Callable[[Scoring, bytes, dict[str, Any]], Awaitable[object]]
@@ -160,6 +161,7 @@ class Door:
                     shape = call.errors
                 terms = terms | {"patience_s": hold_s}
                 if isinstance(ask, ScoreRequest):
+                    check_query(call.query)
                     return await scorer.score(ask, **terms)
                 return await score(call, ask, terms)
 

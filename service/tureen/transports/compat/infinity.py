@@ -17,7 +17,7 @@ from tureen.contracts import Sample
 from tureen.engine.scoring import Scoring
 from tureen.errors import InvalidRequest
 from tureen.transports.compat.ask import Ask, Call, Scored, descending
-from tureen.transports.compat.bodies import ModelBody, refuse_score_changing, transcript
+from tureen.transports.compat.bodies import ModelBody, refuse_score_changing
 from tureen.transports.compat.door import Door
 from tureen.transports.compat.rerank import Documents, check_at_least_zero
 from tureen.transports.compat.shapes import INFINITY
@@ -153,11 +153,11 @@ def _classify(call: Call) -> Ask:
     body = _CLASSIFY.parse(call.body)
     refuse_score_changing(body)
     _refuse_empty(body.input, "input")
-    read = [transcript(text, "all") for text in body.input]
+    samples, splits = call.transcripts(body.input, "all")
     return Ask(
-        samples=[sample for sample, _ in read],
-        splits=[how for _, how in read],
-        places=[f"input[{index}]" for index in range(len(read))],
+        samples=samples,
+        splits=splits,
+        places=[f"input[{index}]" for index in range(len(samples))],
         model=body.model,
         activated=_activated(call, body.raw_scores),
         reply=_classes,

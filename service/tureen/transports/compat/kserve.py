@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import Any, Literal, NotRequired
 
 from fastapi import Request
@@ -26,7 +27,7 @@ from tureen.engine.scoring import Scoring
 from tureen.errors import InvalidRequest, UnknownModel, quoted
 from tureen.text.written import Split
 from tureen.transports.compat.ask import Ask, Call, Scored
-from tureen.transports.compat.bodies import OPEN, refuse, transcript
+from tureen.transports.compat.bodies import OPEN, refuse
 from tureen.transports.compat.door import Door
 from tureen.transports.compat.shapes import KSERVE
 from tureen.transports.json_body import JsonBody
@@ -151,8 +152,7 @@ def _infer(call: Call) -> Ask:
                 "that, or leave outputs out.",
                 field="outputs",
             )
-    read = _rows(tensors[name], tensors.get("sequence_lengths"))
-    samples = [sample for sample, _ in read]
+    samples, splits = _rows(call, tensors[name], tensors.get("sequence_lengths"))
 
     def reply(scored: Scored) -> InferReply:
         count = len(scored.numbers)
@@ -168,21 +168,23 @@ def _infer(call: Call) -> Ask:
 
     return Ask(
         samples=samples,
-        splits=[how for _, how in read],
+        splits=splits,
         places=[f"inputs.{name}[{index}]" for index in range(len(samples))],
         model=call.path["model"],
         reply=reply,
     )
 
 
-def _rows(tensor: InferInput, lengths: InferInput | None) -> list[tuple[Sample, Split]]:
+def _rows(
+    call: Call, tensor: InferInput, lengths: InferInput | None
+) -> tuple[list[Sample], list[Split]]:
     flat = _flat(tensor)
     if tensor.name != "tokens":
         if tensor.datatype != "BYTES" or not all(isinstance(one, str) for one in flat):
             raise _wrong(tensor, "datatype BYTES and strings in data")
         if len(tensor.shape) != 1 and tensor.shape[1:] != (1,):
             raise _wrong(tensor, "a shape of [N] or [N, 1]")
-        return [transcript(text, "all") for text in flat]
+        return call.transcripts(flat, "all")
     if tensor.datatype == "BYTES" or len(tensor.shape) != 2 or lengths is None:
         raise _wrong(tensor, "INT64, a shape of [N, T], and sequence_lengths beside it")
     count, width = tensor.shape
@@ -193,17 +195,15 @@ def _rows(tensor: InferInput, lengths: InferInput | None) -> list[tuple[Sample, 
     if any(end > width for end in ends):
         raise _wrong(lengths, f"lengths of {width} tokens at most")
     starts = range(0, count * width, width) if width else [0] * count
-    return [
-        transcript(tuple(flat[start : start + end]), "none")
-        for start, end in zip(starts, ends, strict=True)
-    ]
+    rows = [tuple(flat[start : start + end]) for start, end in zip(starts, ends, strict=True)]
+    return call.transcripts(rows, "none")
 
 
 def _flat(tensor: InferInput) -> list[Any]:
     """The values in row order.
 
     Raises:
-        InvalidRequest: as many as the shape says there are not.
+        InvalidRequest: they are not as many as the shape says, or in other rows.
     """
     if len(tensor.shape) > 2 or not all(0 <= size <= _LARGEST for size in tensor.shape):
         raise InvalidRequest(
@@ -211,9 +211,11 @@ def _flat(tensor: InferInput) -> list[Any]:
             field=tensor.name[:40],
         )
     flat: list[Any] = list(tensor.data)
-    for _ in tensor.shape[1:]:
-        if any(isinstance(one, list) for one in flat):
-            flat = [value for one in flat for value in (one if isinstance(one, list) else [one])]
+    if any(isinstance(row, list) for row in flat):
+        width = tensor.shape[1] if len(tensor.shape) == 2 else None
+        if not all(isinstance(row, list) and len(row) == width for row in flat):
+            raise _wrong(tensor, "data that is flat, or nested as the shape is")
+        flat = list(chain.from_iterable(flat))
     if len(flat) != math.prod(tensor.shape):
         raise InvalidRequest(
             f"input {quoted(tensor.name)} has {len(flat)} values and the shape "

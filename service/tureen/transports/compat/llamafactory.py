@@ -14,7 +14,6 @@ from tureen.transports.compat.ask import Ask, Call, Scored
 from tureen.transports.compat.bodies import (
     ModelBody,
     refuse_score_changing,
-    transcript,
     truncation_to,
 )
 from tureen.transports.compat.door import Door
@@ -67,14 +66,14 @@ def install(door: Door) -> None:
 def _parse(call: Call) -> Ask:
     body = _BODY.parse(call.body)
     refuse_score_changing(body)
-    read = [transcript(text, "none") for text in body.messages]
+    samples, splits = call.transcripts(body.messages, "none")
     truncate, longest = truncation_to(
         body.max_length, "max_length", call.about(body.model).limits.max_input_tokens
     )
     return Ask(
-        samples=[sample for sample, _ in read],
-        splits=[how for _, how in read],
-        places=[f"messages[{index}]" for index in range(len(read))],
+        samples=samples,
+        splits=splits,
+        places=[f"messages[{index}]" for index in range(len(samples))],
         model=body.model,
         truncate=truncate,
         longest=longest,

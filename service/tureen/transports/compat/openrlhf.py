@@ -14,7 +14,7 @@ from typing import Any
 from tureen.contracts import Calibration, Priority, Truncate
 from tureen.errors import InvalidRequest
 from tureen.transports.compat.ask import Ask, Call, Scored, sigmoid
-from tureen.transports.compat.bodies import OPEN, transcript
+from tureen.transports.compat.bodies import OPEN
 from tureen.transports.compat.door import Door
 from tureen.transports.compat.shapes import NATIVE
 from tureen.transports.json_body import JsonBody
@@ -25,12 +25,13 @@ HOLD_S = 150.0
 @dataclass(frozen=True, kw_only=True)
 class GetRewardBody:
     """query: prompt and response as one string, special tokens included. prompts: the first part
-    of each. labels, and whatever else comes, is not read."""
+    of each. model: of several that are served. labels, and whatever else comes, is not read."""
 
     __pydantic_config__ = OPEN
     query: tuple[str, ...]
     prompts: tuple[str, ...] | None = None
     labels: Any = None
+    model: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,22 +70,20 @@ def install(door: Door) -> None:
 
 def _parse(call: Call) -> Ask:
     body = _BODY.parse(call.body)
-    prompts = body.prompts or (None,) * len(body.query)
-    if len(prompts) != len(body.query):
+    if body.prompts and len(body.prompts) != len(body.query):
         raise InvalidRequest(
-            f"prompts has {len(prompts)} entries for {len(body.query)} of query; it has one for "
+            f"prompts has {len(body.prompts)} entries for {len(body.query)} of query; it has one for "
             "each; match them, or leave prompts out.",
             field="prompts",
-            got=len(prompts),
+            got=len(body.prompts),
             limit=len(body.query),
         )
-    read = [
-        transcript(query, "none", prompt) for query, prompt in zip(body.query, prompts, strict=True)
-    ]
+    samples, splits = call.transcripts(body.query, "none", body.prompts)
     return Ask(
-        samples=[sample for sample, _ in read],
-        splits=[how for _, how in read],
-        places=[f"query[{index}]" for index in range(len(read))],
+        samples=samples,
+        splits=splits,
+        places=[f"query[{index}]" for index in range(len(samples))],
+        model=body.model,
         truncate=(Truncate.NEVER if call.option("truncate") == Truncate.NEVER else Truncate.PROMPT),
         reply=_reply,
     )

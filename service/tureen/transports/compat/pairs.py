@@ -99,6 +99,7 @@ def _parse(call: Call) -> Ask:
         samples = [Sample(prompt=prompts[0], responses=responses)] if responses else []
         places = [where] * len(samples)
     elif len(prompts) == len(responses):
+        call.scorer.check_count(len(prompts), "samples")
         samples = [
             Sample(prompt=prompt, responses=(response,))
             for prompt, response in zip(prompts, responses, strict=True)

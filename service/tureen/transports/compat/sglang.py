@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tureen.errors import InvalidRequest
-from tureen.transports.compat.ask import Ask, Scored
+from tureen.transports.compat.ask import Ask, Call, Scored
 from tureen.transports.compat.bodies import (
     ActivationBody,
     Strings,
     refuse_score_changing,
-    transcript,
 )
 
 Text = Strings
@@ -32,7 +31,7 @@ class SglangItem:
 CLASSIFY_ANSWERS = {"anyOf": [{"type": "array", "items": SglangItem}, SglangItem]}
 
 
-def ask(body: ActivationBody, text: str | tuple[str, ...]) -> Ask:
+def ask(call: Call, body: ActivationBody, text: str | tuple[str, ...]) -> Ask:
     """`body` is a superset of vLLM's; a single string is answered by a single object."""
     refuse_score_changing(body)
     if body.activation_asked():
@@ -41,7 +40,7 @@ def ask(body: ActivationBody, text: str | tuple[str, ...]) -> Ask:
             field="text",
         )
     texts = (text,) if isinstance(text, str) else text
-    read = [transcript(one, "all") for one in texts]
+    samples, splits = call.transcripts(texts, "all")
 
     def reply(scored: Scored) -> object:
         items = [
@@ -53,9 +52,9 @@ def ask(body: ActivationBody, text: str | tuple[str, ...]) -> Ask:
         return items[0] if isinstance(text, str) else items
 
     return Ask(
-        samples=[sample for sample, _ in read],
-        splits=[how for _, how in read],
-        places=[f"text[{index}]" for index in range(len(read))],
+        samples=samples,
+        splits=splits,
+        places=[f"text[{index}]" for index in range(len(samples))],
         model=body.model,
         reply=reply,
     )

@@ -52,12 +52,14 @@ Prompt = Annotated[
 @dataclass(frozen=True, kw_only=True)
 class RemoteRmBody:
     """prompt: as a string it is taken verbatim, with the response after it; as messages the model's
-    own template is applied. label, and whatever else comes, is not read."""
+    own template is applied. model: of several that are served. label, and whatever else comes, is
+    not read."""
 
     __pydantic_config__ = OPEN
     prompt: Prompt
     response: str
     label: Any = None
+    model: str | None = None
 
 
 _BODY = JsonBody(RemoteRmBody)
@@ -95,7 +97,7 @@ def _parse(call: Call) -> Ask:
         sample = Transcript(prompt=body.prompt, responses=(body.response,), special_tokens="bos")
     else:
         sample = Sample(messages=body.prompt, responses=(without_ending(body.response),))
-    return Ask(samples=[sample], places=["response"], reply=_reply)
+    return Ask(samples=[sample], places=["response"], model=body.model, reply=_reply)
 
 
 def _reply(scored: Scored) -> object:

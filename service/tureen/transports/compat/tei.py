@@ -64,8 +64,10 @@ Inputs = Annotated[
 
 
 class Terms(Protocol):
-    """The fields that `/predict` and `/rerank` share."""
+    """The fields that `/predict` and `/rerank` share; `model` is none of TEI's own."""
 
+    @property
+    def model(self) -> str | None: ...
     @property
     def truncate(self) -> bool | None: ...
     @property
@@ -86,9 +88,11 @@ Stated = Annotated[bool | None, AfterValidator(_stated), WithJsonSchema({"type":
 
 @dataclass(frozen=True, kw_only=True)
 class PredictBody:
-    """raw_scores: false asks for a sigmoid; absent is raw. A flat array of two texts is one pair."""
+    """raw_scores: false asks for a sigmoid; absent is raw. A flat array of two texts is one pair.
+    model: of several that are served."""
 
     __pydantic_config__ = OPEN
+    model: str | None = None
     inputs: Inputs
     truncate: bool | None = None
     truncation_direction: Direction = "Right"
@@ -100,6 +104,7 @@ class InvocationBody:
     """The body of `/predict`, which has inputs, or of `/rerank`, which has query and texts."""
 
     __pydantic_config__ = OPEN
+    model: str | None = None
     inputs: Inputs | None = None
     query: str | None = None
     texts: tuple[str, ...] | None = None
@@ -196,6 +201,7 @@ def rerank(call: Call, body: Terms, query: str, texts: Sequence[str], return_tex
     return Ask(
         samples=[Sample(prompt=query, responses=tuple(texts))],
         places=["texts"],
+        model=body.model,
         truncate=_truncation(body),
         activated=call.activated(_activation_asked(body), "tei"),
         reply=reply,
@@ -229,6 +235,7 @@ def _predict(call: Call) -> Ask:
 
 def _predict_texts(call: Call, body: Terms, inputs: Text | list[Text]) -> Ask:
     batch = inputs if isinstance(inputs, list) else [inputs]
+    call.scorer.check_count(len(batch), "samples")
     read = [_sample(text) for text in batch]
     return Ask(
         samples=[sample for sample, _ in read],
@@ -236,6 +243,7 @@ def _predict_texts(call: Call, body: Terms, inputs: Text | list[Text]) -> Ask:
         places=[f"inputs[{index}]" for index in range(len(read))]
         if isinstance(inputs, list)
         else ["inputs"],
+        model=body.model,
         truncate=_truncation(body),
         activated=call.activated(_activation_asked(body), "tei"),
         reply=partial(_predictions, batched=isinstance(inputs, list)),

@@ -26,7 +26,6 @@ from tureen.transports.compat.bodies import (
     conversation,
     refuse,
     refuse_score_changing,
-    transcript,
     truncation_to,
 )
 from tureen.transports.compat.door import Door
@@ -64,7 +63,7 @@ class PoolingInput(ActivationBody):
     chat_template: str | None = None
     chat_template_kwargs: dict[str, Any] | None = None
 
-    def read(self) -> tuple[list[Sample], list[Split], str]:
+    def read(self, call: Call) -> tuple[list[Sample], list[Split], str]:
         """Samples, how their prompts were told apart, and the field they came in."""
         if (self.input is None) == (self.messages is None):
             raise InvalidRequest(
@@ -74,8 +73,7 @@ class PoolingInput(ActivationBody):
             )
         if self.messages is None:
             special = "none" if self.add_special_tokens is False else "all"
-            read = [transcript(text, special) for text in self.input or ()]
-            return [sample for sample, _ in read], [how for _, how in read], "input"
+            return *call.transcripts(self.input or (), special), "input"
         for name in ("add_generation_prompt", "continue_final_message", "add_special_tokens"):
             if getattr(self, name):
                 raise refuse(name, "the model's own template is applied as it is; leave it out")
@@ -86,7 +84,7 @@ class PoolingInput(ActivationBody):
 
     def ask(self, call: Call, reply: Any, system: str = "vllm") -> Ask:
         refuse_score_changing(self)
-        samples, splits, where = self.read()
+        samples, splits, where = self.read(call)
         truncate, longest = truncation_to(
             self.truncate_prompt_tokens,
             "truncate_prompt_tokens",
@@ -266,7 +264,7 @@ def _classify(call: Call) -> Ask:
         for name in _BESIDE_INPUT:
             if getattr(body, name) not in (None, False, {}, ""):
                 raise refuse(name, "it belongs to input (of vLLM); beside text leave it out")
-        return sglang.ask(body, body.text)
+        return sglang.ask(call, body, body.text)
     return body.ask(call, _classify_reply)
 
 
