@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tureen.bearer import usable
 from tureen.config import Config
 from tureen.contracts import Priority
 from tureen.engine.quota import Quota
@@ -128,18 +129,6 @@ def new_key() -> str:
 def hashed(key: str) -> str:
     """A key as a key file holds it."""
     return f"sha256:{hashlib.sha256(usable(key).encode()).hexdigest()}"
-
-
-def usable(key: str) -> str:
-    """The key without spaces around it.
-
-    Raises:
-        ValueError: it could not be sent in a header.
-    """
-    key = key.strip()
-    if not key or not key.isascii() or not key.isprintable() or " " in key:
-        raise ValueError("an unusable key: keys are printable ASCII without spaces")
-    return key
 
 
 def _given(authorization: str | None) -> bytes | None:
