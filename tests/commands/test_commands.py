@@ -99,10 +99,13 @@ def test_help_imports_nothing_heavy():
     [
         (["serv"], "did you mean 'serve'"),
         (["score", "stub", *PROMPT, "--agregation", "mean"], "did you mean '--aggregation'"),
-        (["score", "stub", *PROMPT, "--aggregation", "median"], "invalid choice: 'median'"),
+        (
+            ["score", "stub", *PROMPT, "--aggregation", "median"],
+            "(choose from 'mean', 'worst_case'",
+        ),
         (["score", "stub", "--prompt", "a"], "--response"),
         (["score", "stub", *PROMPT, "--file", "x"], "leave --prompt"),
-        (["score", "stub", "--file", "/nowhere"], "/nowhere"),
+        (["score", "stub", "--file", "/nowhere"], "tureen: /nowhere: No such file or directory"),
         (["score", "stub", *PROMPT, "--weight", "factuality"], "HEAD=NUMBER"),
         (["score", "stub", *PROMPT, "--weight", "factuality=nan"], "finite"),
         (["score", "stub", *PROMPT, "--head", "factualty"], "did you mean 'factuality'"),
@@ -112,6 +115,7 @@ def test_help_imports_nothing_heavy():
         (["soup", "mak"], "did you mean 'make'"),
         (["soup", "inspect", "/nowhere"], "/nowhere"),
         (["export", "/nowhere/at/all"], "/nowhere"),
+        (["score", "--model", "stub", *PROMPT], "has no option --model. The model"),
     ],
 )
 def test_a_mistake_is_one_line_and_status_2(capsys, arguments: list[str], says: str):

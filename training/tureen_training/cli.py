@@ -15,7 +15,7 @@ from typing import Any, get_args
 from tureen._version import __version__
 from tureen.errors import MissingExtra, TureenError, nearest
 from tureen.model.schema import decode
-from tureen.usage import UsageError
+from tureen.usage import UsageError, told
 from tureen_training.demo import DEMOS
 from tureen_training.oracle import OracleUnavailable, SoupSwapped
 
@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"tureen-train {stage}: interrupted", file=sys.stderr)
         return 130
     except (ValueError, OSError, TureenError, OracleUnavailable, SoupSwapped) as error:
-        print(f"tureen-train {stage}: {error}", file=sys.stderr)
+        print(f"tureen-train {stage}: {told(error)}", file=sys.stderr)
         return 2
     return 0
 
