@@ -1,5 +1,6 @@
 """Runs the README: every shell and Python block, as written, against a real server on free ports."""
 
+import json
 import os
 import re
 import subprocess
@@ -7,6 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from tureen import RewardClient
+from tureen.transports.openapi import EXAMPLE_SAMPLE
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -26,6 +30,19 @@ def test_make_targets_run_what_the_readme_says(command):
         ["make", "-n", *command.split()[1:]], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert MAKE[command] in recipe.stdout
+
+
+@pytest.mark.slow
+def test_the_first_example_shows_what_it_promises(grounded_qa):
+    borne_out, invented = EXAMPLE_SAMPLE["responses"]
+    assert json.dumps(borne_out) in README
+    assert json.dumps(invented) in README
+    with RewardClient(grounded_qa.url) as client:
+        best, other = client.score(**EXAMPLE_SAMPLE)
+    assert best.reward > other.reward
+    first, second = (one for one in other.segments or () if one.head == "factuality")
+    assert invented[second.start : second.end] == "Vermeer restored it."
+    assert first.reward > 0 > second.reward
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from tureen._version import __version__
 from tureen.errors import MissingExtra, TureenError, nearest
-from tureen.usage import UsageError
+from tureen.usage import UsageError, told
 
 COMMANDS = {
     "serve": "serve a model over HTTP and gRPC",
@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except (UsageError, TureenError, MissingExtra, OSError) as error:
-        print(f"tureen: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"tureen: {told(error)}", file=sys.stderr)
         return 2
 
 

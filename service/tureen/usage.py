@@ -13,6 +13,13 @@ class UsageError(ValueError):
     """One line for whoever typed the command: what was given, what is allowed, what to do."""
 
 
+def told(error: BaseException) -> str:
+    """An error in one line, of a file with its name first and without a number."""
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{error.filename}: {error.strerror}"
+    return " ".join(str(error).split())
+
+
 class Parser(argparse.ArgumentParser):
     """argparse that raises `UsageError` instead of printing and exiting, and offers near names."""
 
@@ -27,6 +34,10 @@ class Parser(argparse.ArgumentParser):
         name = unknown[0].split("=")[0]
         if not name.startswith("-"):
             raise UsageError(f"{self.prog} does not take {name!r}. See {self.prog} --help.")
+        if name == "--model" and any(action.dest == "model" for action in self._actions):
+            raise UsageError(
+                f"{self.prog} has no option --model. The model is given without a flag."
+            )
         options = [option for option in self._option_string_actions if option.startswith("--")]
         raise UsageError(f"{self.prog} has no option {name}{nearest(name, options)}")
 

@@ -235,11 +235,27 @@ class TestArguments:
             client.score("p", "r")
 
     @pytest.mark.parametrize(
+        ("arguments", "says"),
+        [
+            ((["p", "q"], ["r", "s"]), r"Several prompts are several samples: score_samples"),
+            (([{"role": "user", "text": "p"}], ["r"]), r"nor the messages {role, content}"),
+            ((None, ["r"]), r"prompt is neither one text nor the messages"),
+            (("p", ["r", None]), r"responses\[1\] is of type NoneType; it must be a string"),
+            (("p", 5), r"responses is 5; give a list of strings"),
+        ],
+    )
+    def test_what_is_no_text_is_named(self, client, service, arguments, says):
+        with pytest.raises(InvalidRequest, match=says):
+            client.score(*arguments)
+        assert service.calls == []
+
+    @pytest.mark.parametrize(
         ("options", "says"),
         [
             ({"aggregation": "worstcase"}, "did you mean 'worst_case'"),
             ({"truncate": "left"}, "Known: context, never, prompt"),
             ({"heads": []}, "heads is empty"),
+            ({"heads": "length"}, "heads is one string; give a list"),
             ({"weights": {}}, "weights is empty"),
             ({"weights": {"length": float("inf")}}, "weights holds a number that is not finite"),
             ({"penalty": float("nan")}, "penalty holds a number that is not finite"),
@@ -266,6 +282,30 @@ class TestArguments:
     def test_in_flight(self, client):
         with pytest.raises(InvalidRequest, match="in_flight is 0"):
             list(client.stream([], in_flight=0))
+
+
+@pytest.mark.parametrize("key", ["schlüssel", "two words", "line\nbreak", " "])
+def test_a_key_that_no_header_can_carry_is_refused_and_never_shown(connect, key):
+    with pytest.raises(InvalidRequest, match="api_key is an unusable key") as refused:
+        connect(api_key=key)
+    assert key.strip() == "" or key not in str(refused.value)
+
+
+def test_a_key_as_a_file_holds_it(connect, service):
+    connect(api_key="k\n").score("p", ["r"])
+    assert service.headers[0]["authorization"] == "Bearer k"
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"timeout_s": "5"}, "timeout_s is '5'; give a positive number"),
+        ({"retry": 3}, r"retry is 3; give Retry\(max_retries=…\)"),
+    ],
+)
+def test_settings_of_another_type(connect, settings, says):
+    with pytest.raises(InvalidRequest, match=says):
+        connect(**settings)
 
 
 def test_an_unknown_priority(connect):

@@ -241,7 +241,7 @@ class TestBudget:
         assert str(e.value) == (
             "rm:8080 did not answer 5 attempts over 16.0 s (last: connection refused). No reward "
             "was substituted. Start the service with 'tureen serve', or raise timeout_s (30) or "
-            "max_retries (4)."
+            "Retry.max_retries (4)."
         )
 
     def test_time_runs_out(self):

@@ -141,7 +141,9 @@ def test_root_certificates_want_tls(tmp_path):
 
 
 def test_root_certificates_are_read_at_once(tmp_path):
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(
+        InvalidRequest, match=r"root_certificates names '.*ca.pem', and there is no"
+    ):
         RewardClient("https://rm:8080", root_certificates=tmp_path / "ca.pem")
 
 

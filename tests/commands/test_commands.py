@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pico
 import pytest
+from rich.console import Console
 
 from tureen import cli
-from tureen.contracts import Sample
+from tureen.commands.table import print_scores
+from tureen.contracts import Sample, SampleResult, Score, ScoreResponse, Uncertainty
 from tureen.engine.loading import load_model
 from tureen.engine.onnx_backend import OnnxBackend
 from tureen.engine.stub_backend import StubBackend
@@ -99,10 +101,13 @@ def test_help_imports_nothing_heavy():
     [
         (["serv"], "did you mean 'serve'"),
         (["score", "stub", *PROMPT, "--agregation", "mean"], "did you mean '--aggregation'"),
-        (["score", "stub", *PROMPT, "--aggregation", "median"], "invalid choice: 'median'"),
+        (
+            ["score", "stub", *PROMPT, "--aggregation", "median"],
+            "(choose from 'mean', 'worst_case'",
+        ),
         (["score", "stub", "--prompt", "a"], "--response"),
         (["score", "stub", *PROMPT, "--file", "x"], "leave --prompt"),
-        (["score", "stub", "--file", "/nowhere"], "/nowhere"),
+        (["score", "stub", "--file", "/nowhere"], "tureen: /nowhere: No such file or directory"),
         (["score", "stub", *PROMPT, "--weight", "factuality"], "HEAD=NUMBER"),
         (["score", "stub", *PROMPT, "--weight", "factuality=nan"], "finite"),
         (["score", "stub", *PROMPT, "--head", "factualty"], "did you mean 'factuality'"),
@@ -112,6 +117,7 @@ def test_help_imports_nothing_heavy():
         (["soup", "mak"], "did you mean 'make'"),
         (["soup", "inspect", "/nowhere"], "/nowhere"),
         (["export", "/nowhere/at/all"], "/nowhere"),
+        (["score", "--model", "stub", *PROMPT], "has no option --model. The model"),
     ],
 )
 def test_a_mistake_is_one_line_and_status_2(capsys, arguments: list[str], says: str):
@@ -155,6 +161,23 @@ def test_score_shows_people_every_head_and_the_coloured_parts(capsys):
         "Surely.",
     ):
         assert word in out
+
+
+def test_a_single_model_has_no_spread_to_show():
+    score = Score(
+        reward=1.0,
+        heads={},
+        segments=None,
+        uncertainty=Uncertainty(std=0.0, low=1.0, high=1.0, members=1),
+        tokens=1,
+    )
+    response = ScoreResponse(
+        model="m", fingerprint="f", soup="single:1", results=(SampleResult(scores=(score,)),)
+    )
+    with (console := Console(width=100)).capture() as shown:
+        print_scores(console, (Sample(prompt="p", responses=("r",)),), response)
+    assert "one member, whose doubt is not known" in shown.get()
+    assert "±" not in shown.get()
 
 
 def test_score_reads_samples_from_a_file(capsys, tmp_path: Path):

@@ -72,7 +72,11 @@ def test_int8_says_what_it_costs_and_is_examined(capsys, soup: Path, data: Path)
 
 @pytest.mark.parametrize(
     ("lines", "message"),
-    [("{", "samples.jsonl:1: "), ('{"prompt": "a", "response": ["b"]}', "response is unknown")],
+    [
+        ("{", "samples.jsonl:1: "),
+        ('{"prompt": "a", "response": ["b"]}', "did you mean 'responses'"),
+        ("\n", "holds no sample"),
+    ],
 )
 def test_data_that_is_no_sample(capsys, soup: Path, data: Path, lines: str, message: str):
     data.write_text(lines)

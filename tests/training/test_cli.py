@@ -1,3 +1,4 @@
+import re
 from dataclasses import dataclass, field
 
 import pytest
@@ -32,6 +33,45 @@ def test_text_is_taken_as_it_stands():
     assert cli.configuration(Config, ["--data", "x", "--learning-rate", "1"]).learning_rate == 1.0
 
 
+def test_an_equals_sign_and_a_list_of_one():
+    config = cli.configuration(Config, ["--data=a=b", "--epochs=3", "--parts", "x.jsonl"])
+    assert config == Config(data="a=b", epochs=3, parts=("x.jsonl",))
+
+
+def test_all_that_is_missing_is_named_at_once(capsys):
+    assert cli.main(["soup", "--name", "n"]) == 2
+    assert "--ingredients, --out, --data must be given" in capsys.readouterr().err
+
+
+def test_the_fields_stand_in_columns_with_what_they_may_be(capsys):
+    assert cli.main(["ppo", "--prompts", "x", "--help"]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"--kl-target-nats-per-response +null$", out, re.MULTILINE)
+    assert re.search(r"--on-swap +log  \(or refuse\)$", out, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--version"], "tureen-train "),
+        (["demo"], "NAME"),
+        (["demo", "--help"], "overoptimisation"),
+    ],
+)
+def test_what_is_asked_for_is_no_mistake(capsys, arguments, says):
+    assert cli.main(arguments) == 0
+    assert says in capsys.readouterr().out
+
+
+def test_an_interrupt_is_one_line(monkeypatch, capsys):
+    def interrupted(name: str):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli.importlib, "import_module", interrupted)
+    assert cli.main(["reward"]) == 130
+    assert capsys.readouterr().err == "tureen-train reward: interrupted\n"
+
+
 def test_numbers_in_any_spelling(tmp_path):
     options = ["--data", "x", "--learning-rate", "3e-4"]
     assert cli.configuration(Config, options).learning_rate == 3e-4
@@ -54,8 +94,10 @@ def test_a_missing_extra_is_one_line(monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
-        (["--epoch", "3"], "unknown option '--epoch'; did you mean 'epochs'"),
+        (["--epoch", "3"], "unknown option '--epoch'; did you mean '--epochs'"),
         (["data", "x"], "unknown option 'data'"),
+        (["--config", "nowhere.yaml"], "--config nowhere.yaml cannot be read: No such file"),
+        ([], "--data must be given, here or in the file of --config"),
         (["--epochs"], "'--epochs' has no value"),
         (["--epochs", "{"], "'{' is not YAML"),
     ],
@@ -68,7 +110,6 @@ def test_usage_errors(options, problem):
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
-        ([], "data is missing"),
         (["--data", "x", "--epochs", "many"], "epochs is 'many'; it must be an integer"),
         (["--data", "x", "--mix", "{a: b}"], "mix.a is 'b'; it must be a number"),
     ],
@@ -99,7 +140,7 @@ def test_main(capsys):
     assert cli.main(["soup", "--help"]) == 0
     assert "--ingredients" in capsys.readouterr().out
     assert cli.main(["reward", "--epocs", "1"]) == 2
-    assert "did you mean 'epochs'" in capsys.readouterr().err
+    assert "did you mean '--epochs'" in capsys.readouterr().err
     assert (
         cli.main(["reward", "--data", "/nowhere", "--out", "x", "--name", "y", "--seed", "a"]) == 2
     )

@@ -115,6 +115,7 @@ def test_a_part_and_a_limit(members: Path, capsys):
         (["--suite", "halueval,hh_rlfh"], "did you mean 'hh_rlhf'"),
         (["--policy", "p"], "a policy (--policy) was given, which qa_feedback do not judge"),
         (["--before", "p"], "before and after belong together"),
+        (["--device", "cuda:99"], "device is 'cuda:99'; here are: auto, cpu"),
         (["--limit", "0"], "limit is 0; give at least 1"),
         (["--model", "grounded-qx"], "no model 'grounded-qx'"),
         (["--data", "/nowhere"], "/nowhere holds no file dev_feedback"),

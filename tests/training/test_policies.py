@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tureen.contracts import Message
+from tureen_training.evaluation.language_models import open_language_model
 from tureen_training.policies import (
     Sampling,
     TinySpec,
@@ -175,3 +176,12 @@ def test_padding_is_on_the_left_and_masked():
 def test_sampling_has_limits(options):
     with pytest.raises(ValueError, match="must be"):
         Sampling(**options)
+
+
+def test_a_model_that_cannot_be_loaded_is_named(tmp_path):
+    with pytest.raises(
+        OSError, match=rf"'{tmp_path}' cannot be loaded, neither as a directory nor"
+    ):
+        load_policy(tmp_path)
+    with pytest.raises(OSError, match=rf"'{tmp_path}' cannot be loaded"):
+        open_language_model(str(tmp_path))

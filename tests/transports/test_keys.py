@@ -298,6 +298,25 @@ def test_keys_new_prints_the_key_apart_from_its_line(capsys: pytest.CaptureFixtu
     assert out == f"{digest(key)} name=t quota=5 priority=bulk\n"
 
 
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--name", "a b"], "a name that is not 1 to 40 letters"),
+        (["--quota", "-1"], "quota=-1; it must be a whole number"),
+        (["--quota", "many"], "quota=many; it must be a whole number"),
+        (["--priority", "fast"], "(choose from 'interactive', 'bulk')"),
+    ],
+)
+def test_no_line_is_written_that_a_server_would_refuse(
+    capsys: pytest.CaptureFixture[str], options: list[str], says: str
+):
+    assert cli.main(["keys", "new", *options]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert says in err
+    assert len(err.splitlines()) == 1  # and no key was drawn for nothing
+
+
 def test_keys_hash_reads_a_key(capsys: pytest.CaptureFixture[str], monkeypatch):
     monkeypatch.setattr("sys.stdin", io.StringIO("mine\n"))
     assert cli.main(["keys", "hash"]) == 0

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import inspect
 import json
 import sys
 import typing
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+from tureen._version import __version__
 from tureen.errors import MissingExtra, TureenError, nearest
 from tureen.model.schema import decode
-from tureen.usage import UsageError
+from tureen.usage import UsageError, told
 from tureen_training.demo import DEMOS
 from tureen_training.oracle import OracleUnavailable, SoupSwapped
 
@@ -31,24 +33,31 @@ STAGES = {
     "ai-feedback": "have responses rated or compared by a language model, by a rubric",
     "demo": "a claim of the literature on a toy task: demo NAME, known: " + ", ".join(DEMOS),
 }
+HELP = ("-h", "--help")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
-    if not arguments or arguments[0] in ("-h", "--help"):
+    if not arguments or arguments[0] in HELP:
         print(usage())
+        return 0
+    if arguments[0] == "--version":
+        print(f"tureen-train {__version__}")
         return 0
     stage, *options = arguments
     try:
         if stage not in STAGES:
             raise UsageError(f"unknown stage {stage!r}{nearest(stage, STAGES)}")
         if stage == "demo":
-            name, *options = options or [""]
+            name, *options = options or HELP
+            if name in HELP:
+                print(f"{STAGES[stage]}\n\n`tureen-train demo NAME --help` lists the fields.")
+                return 0
             if name not in DEMOS:
                 raise UsageError(f"unknown demo {name!r}{nearest(name, DEMOS)}")
             stage = f"demo.{name}"
         module = importlib.import_module(f"tureen_training.{stage.replace('-', '_')}")
-        if options and options[0] in ("-h", "--help"):
+        if any(option in HELP for option in options):
             print(describe(module.Config))
             return 0
         module.main(configuration(module.Config, options))
@@ -57,8 +66,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(MissingExtra(f"tureen-train {stage}", "training"), file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print(f"tureen-train {stage}: interrupted", file=sys.stderr)
+        return 130
     except (ValueError, OSError, TureenError, OracleUnavailable, SoupSwapped) as error:
-        print(f"tureen-train {stage}: {error}", file=sys.stderr)
+        print(f"tureen-train {stage}: {told(error)}", file=sys.stderr)
         return 2
     return 0
 
@@ -68,7 +80,7 @@ def configuration(kind: type[Any], options: Sequence[str]) -> Any:
 
     A value is read as YAML, so `--epochs 3` is a number and `--mix '{feedback: 1}'` a mapping; a field whose
     type is text takes it as it stands, one whose type is float any spelling of a number (3e-4 is text in
-    YAML 1.1).
+    YAML 1.1), and a list of texts a single one. `--field=value` is the same.
 
     Raises:
         UsageError: an option without a value, or an unknown one (the message names the nearest).
@@ -76,10 +88,9 @@ def configuration(kind: type[Any], options: Sequence[str]) -> Any:
     """
     data: dict[str, Any] = {}
     fields = {field.name: field for field in dataclasses.fields(kind)}
+    known = [*fields, "config"]
     hints = typing.get_type_hints(kind)
-    flags = list(zip(options[::2], options[1::2], strict=False))
-    if len(options) % 2:
-        raise UsageError(f"{options[-1]!r} has no value; options come as --field value")
+    flags = list(_flags(options))
     for flag, value in flags:
         if flag == "--config":
             data = {**_read(Path(value)), **data}
@@ -88,12 +99,40 @@ def configuration(kind: type[Any], options: Sequence[str]) -> Any:
         if name == "config":
             continue
         if not flag.startswith("--") or name not in fields:
-            raise UsageError(f"unknown option {flag!r}{nearest(name, [*fields, 'config'])}")
+            raise UsageError(f"unknown option {flag!r}{nearest(flag, map(option, known))}")
         data[name] = value if hints[name] is str else _value(value)
+        if hints[name] == tuple[str, ...] and isinstance(data[name], str):
+            data[name] = [data[name]]
     for name, value in data.items():
         if hints.get(name) is float and isinstance(value, str):
             data[name] = _number(value)
+    missing = [
+        option(name) for name, field in fields.items() if name not in data and _required(field)
+    ]
+    if missing and data.keys() <= fields.keys():
+        raise UsageError(f"{', '.join(missing)} must be given, here or in the file of --config")
     return decode(kind, data)
+
+
+def _flags(options: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """(--field, value) of `--field value` and of `--field=value`."""
+    remaining = iter(options)
+    for flag in remaining:
+        name, separator, value = flag.partition("=")
+        if flag.startswith("--") and separator:
+            yield name, value
+        elif (following := next(remaining, None)) is not None:
+            yield flag, following
+        else:
+            raise UsageError(f"{flag!r} has no value; options come as --field value")
+
+
+def _required(field: dataclasses.Field[Any]) -> bool:
+    return field.default is field.default_factory is dataclasses.MISSING
+
+
+def option(name: str) -> str:
+    return "--" + name.replace("_", "-")
 
 
 def _value(text: str) -> Any:
@@ -117,6 +156,8 @@ def _read(path: Path) -> dict[str, Any]:
 
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"--config {path} cannot be read: {error.strerror}") from None
     except yaml.YAMLError as error:
         raise UsageError(f"{path} is not YAML: {error}") from None
     if not isinstance(data, dict):
@@ -126,23 +167,32 @@ def _read(path: Path) -> dict[str, Any]:
 
 def usage() -> str:
     lines = "\n".join(f"  {stage:13s}{text}" for stage, text in STAGES.items())
-    return f"{__doc__}\n\nStages:\n{lines}\n\n`tureen-train STAGE --help` lists the fields."
+    return (
+        "usage: tureen-train STAGE [--config FILE] [--field value ...]\n\n"
+        "Makes reward models and soups of them, measures them, and trains policies against a running "
+        f"service.\n\nStages:\n{lines}\n\n`tureen-train STAGE --help` lists the fields."
+    )
 
 
 def describe(kind: type[Any]) -> str:
-    """The docstring of a config, then each field with its default."""
+    """The docstring of a config, then each field with its default and what it may be instead."""
+    fields = dataclasses.fields(kind)
+    hints = typing.get_type_hints(kind)
+    width = max(len(option(field.name)) for field in fields) + 2
     lines = []
-    for field in dataclasses.fields(kind):
+    for field in fields:
         default = field.default
         if field.default_factory is not dataclasses.MISSING:
             default = field.default_factory()
-        if default is dataclasses.MISSING:
+        if _required(field):
             default = "required"
         elif not isinstance(default, str):  # as an option takes it
             default = json.dumps(default, default=dataclasses.asdict)
-        lines.append(f"  --{field.name.replace('_', '-'):22s}{default}")
-    parts = [base.__doc__ for base in kind.__mro__ if dataclasses.is_dataclass(base)]
-    return "\n".join([*(part or "" for part in parts), "Fields:", *lines])
+        if typing.get_origin(hints[field.name]) is typing.Literal:
+            default += f"  (or {', '.join(c for c in get_args(hints[field.name]) if c != default)})"
+        lines.append(f"  {option(field.name):{width}s}{default}".rstrip())
+    parts = [inspect.getdoc(base) for base in kind.__mro__ if dataclasses.is_dataclass(base)]
+    return "\n\n".join([*(part or "" for part in parts), "\n".join(["Fields:", *lines])])
 
 
 if __name__ == "__main__":

@@ -34,6 +34,7 @@ __all__ = ["Config", "as_json", "as_record", "main"]
 def main(config: Config) -> dict[str, Figure]:
     """Measure, print, return the figures."""
     split = split_named(config.split)
+    config = dataclasses.replace(config, device=device_named(config.device))
     if config.threads:
         torch.set_num_threads(config.threads)
     data = local(config.data)
@@ -71,6 +72,18 @@ def split_named(name: str) -> Split | None:
     if name not in known:
         raise ValueError(f"split is {name!r}{nearest(name, ['all', *known])}")
     return Split(name)
+
+
+def device_named(name: str) -> str:
+    """auto is resolved; raises ValueError for a device that is not there."""
+    there = ["cpu", "cuda", *(f"cuda:{n}" for n in range(torch.cuda.device_count()))]
+    if not torch.cuda.is_available():
+        there = ["cpu"]
+    if name == "auto":
+        return "cuda" if "cuda" in there else "cpu"
+    if name not in there:
+        raise ValueError(f"device is {name!r}; here are: auto, {', '.join(there)}")
+    return name
 
 
 def as_json(figures: Mapping[str, Figure]) -> str:

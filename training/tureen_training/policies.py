@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -128,8 +129,20 @@ def load_policy(source: str | Path) -> Policy:
         OSError: there is none. ValueError: its tokenizer is not a fast one or knows no end of text.
     """
     tokenizer = load_tokenizer(source)
-    model = AutoModelForCausalLM.from_pretrained(str(source), dtype=torch.float32)
+    with told_of(source):
+        model = AutoModelForCausalLM.from_pretrained(str(source), dtype=torch.float32)
     return Policy(model, tokenizer, read_lineage(source))
+
+
+@contextmanager
+def told_of(source: str | Path) -> Iterator[None]:
+    """Names the model in an error of transformers, which may speak of its own hub alone."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        raise OSError(
+            f"{str(source)!r} cannot be loaded, neither as a directory nor from the Hugging Face hub: {error}"
+        ) from error
 
 
 def load_tokenizer(source: str | Path) -> PreTrainedTokenizerFast:
@@ -138,7 +151,8 @@ def load_tokenizer(source: str | Path) -> PreTrainedTokenizerFast:
     Raises:
         OSError: there is none. ValueError: it is not a fast one or knows no end of text.
     """
-    tokenizer = AutoTokenizer.from_pretrained(str(source))
+    with told_of(source):
+        tokenizer = AutoTokenizer.from_pretrained(str(source))
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise ValueError(
             f"{source} has a slow tokenizer, which cannot say where in the text its tokens are; "

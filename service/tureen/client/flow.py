@@ -127,12 +127,16 @@ class Flow:
         clock: Callable[[], float] = time.monotonic,
         draw: Callable[[], float] = random.random,
     ) -> None:
+        if not isinstance(timeout_s, (int, float)):
+            raise InvalidRequest(f"timeout_s is {timeout_s!r}; give a positive number of seconds.")
         if not timeout_s > 0:
             raise InvalidRequest(f"timeout_s is {timeout_s}; give a positive number of seconds.")
         if max_client_batch_size is not None and max_client_batch_size < 1:
             raise InvalidRequest(
                 f"max_client_batch_size is {max_client_batch_size}; give at least 1, or None."
             )
+        if retry is not None and not isinstance(retry, Retry):
+            raise InvalidRequest(f"retry is {retry!r}; give Retry(max_retries=…), or None.")
         self.address = address
         self.timeout_s = timeout_s
         self.retry = retry or Retry()
@@ -290,7 +294,7 @@ class _Budget:
             return ServiceUnreachable(
                 f"{flow.address} did not answer {tries} (last: {error.message}). No reward was "
                 f"substituted. Start the service with 'tureen serve', or raise timeout_s "
-                f"({flow.timeout_s:g}) or max_retries ({flow.retry.max_retries})."
+                f"({flow.timeout_s:g}) or Retry.max_retries ({flow.retry.max_retries})."
             )
         return type(error)(
             f"{error.message} (from {flow.address}, {tries}; no reward was substituted)",

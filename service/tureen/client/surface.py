@@ -8,11 +8,12 @@ that await. A transport adds `_open`, `_call` (one question, one answer), `_prob
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, NamedTuple, TypedDict, TypeVar
 
+from tureen.bearer import usable
 from tureen.client.flow import Flow, Retry
 from tureen.contracts import (
     Aggregation,
@@ -66,12 +67,17 @@ class Trust(NamedTuple):
     client_certificate: tuple[str | Path, str | Path] | None
 
     def check(self, tls: bool, address: str, wanted: str) -> None:
-        """Raises InvalidRequest: certificates are given where no TLS is spoken."""
+        """Raises InvalidRequest: certificates are given where no TLS is spoken, or a file is missing."""
         for name, value in self._asdict().items():
             if value is not None and not tls:
                 raise InvalidRequest(
                     f"{name} is given; certificates need {wanted} address, got {address!r}."
                 )
+            for path in value if isinstance(value, tuple) else () if value is None else (value,):
+                if not Path(path).is_file():
+                    raise InvalidRequest(
+                        f"{name} names {str(path)!r}, and there is no such file; give PEM files."
+                    )
 
 
 Prompt = str | Sequence[Message | Mapping[str, str]]
@@ -87,15 +93,12 @@ def one_sample(
     offsets: Offsets | None = None,
 ) -> dict[str, Any]:
     """The fields of a `Sample` from what callers have at hand."""
-    for field, texts in (("responses", responses), ("context", context)):
-        if isinstance(texts, str):
-            raise InvalidRequest(f"{field} is one string; give a list of strings.", field=field)
     is_text = isinstance(prompt, str)
     return {
         "prompt": prompt if is_text else None,
-        "messages": None if is_text else tuple(map(_message, prompt)),
-        "responses": tuple(responses),
-        "context": tuple(context),
+        "messages": None if is_text else _messages(prompt),
+        "responses": _texts("responses", responses),
+        "context": _texts("context", context),
         "offsets": None
         if offsets is None
         else tuple(
@@ -105,8 +108,34 @@ def one_sample(
     }
 
 
-def _message(message: Message | Mapping[str, str]) -> Message:
-    return message if isinstance(message, Message) else Message(**message)
+def _texts(field: str, given: object) -> tuple[str, ...]:
+    if isinstance(given, str):
+        raise InvalidRequest(f"{field} is one string; give a list of strings.", field=field)
+    if not isinstance(given, Iterable):
+        raise InvalidRequest(f"{field} is {given!r}; give a list of strings.", field=field)
+    texts = tuple(given)
+    for place, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise InvalidRequest(
+                f"{field}[{place}] is of type {type(text).__name__}; it must be a string.",
+                field=f"{field}[{place}]",
+            )
+    return texts
+
+
+def _messages(given: object) -> tuple[Message, ...]:
+    try:
+        return tuple(
+            one if isinstance(one, Message) else Message(**one)
+            for one in given  # pyright: ignore[reportGeneralTypeIssues] whatever a caller gave
+        )
+    except TypeError:
+        raise InvalidRequest(
+            "prompt is neither one text nor the messages {role, content} of one conversation; give "
+            "either. Several prompts are several samples: score_samples([Sample(prompt=…, "
+            "responses=…), …]).",
+            field="prompt",
+        ) from None
 
 
 def checked(options: Options) -> dict[str, Any]:
@@ -120,11 +149,13 @@ def checked(options: Options) -> dict[str, Any]:
     for field, kind in (("aggregation", Aggregation), ("truncate", Truncate)):
         if field in known:
             known[field] = _member(kind, known[field], field)
-    for field, kind in (("heads", tuple), ("weights", dict)):
-        if known.get(field) is not None:
-            known[field] = kind(known[field])
-            if not known[field]:
-                raise InvalidRequest(f"{field} is empty; leave it out for all heads.", field=field)
+    if known.get("heads") is not None:
+        known["heads"] = _texts("heads", known["heads"])
+    if known.get("weights") is not None:
+        known["weights"] = dict(known["weights"])
+    for field in ("heads", "weights"):
+        if known.get(field) is not None and not known[field]:
+            raise InvalidRequest(f"{field} is empty; leave it out for all heads.", field=field)
     weights = (known.get("weights") or {}).values()
     for field, figures in (("penalty", [known.get("penalty", 0.0)]), ("weights", weights)):
         if not all(map(math.isfinite, figures)):
@@ -191,7 +222,10 @@ class Surface:
         )
         self._headers = {"x-priority": _member(Priority, priority, "priority").value}
         if api_key is not None:
-            self._headers["authorization"] = f"Bearer {api_key}"
+            try:
+                self._headers["authorization"] = f"Bearer {usable(api_key)}"
+            except ValueError as error:
+                raise InvalidRequest(f"api_key is {error}.", field="api_key") from None
         self._open(address, Trust(root_certificates, client_certificate), transport)
 
     def _open(self, address: str, trust: Trust, transport: Any) -> None:

@@ -5,19 +5,17 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 
+from tureen.commands.in_process import read_samples
 from tureen.commands.output import print_json
-from tureen.contracts import Sample
 from tureen.engine.int8_export import MAX_FLIP_RATE, MAX_REWARD_ERROR, export_int8
 from tureen.engine.parity import describe
 from tureen.model.directory import EXPORT_FOLDERS, find_model
 from tureen.model.export_onnx import export
-from tureen.model.schema import decode
 from tureen.usage import Parser, UsageError
 
 
@@ -45,7 +43,7 @@ def _int8(model: str | Path, arguments: argparse.Namespace) -> int:
         for name in ("max_flip_rate", "max_reward_error")
         if getattr(arguments, name) is not None
     }
-    samples = _read(arguments.data) if arguments.data is not None else ()
+    samples = read_samples(arguments.data) if arguments.data is not None else ()
     report = export_int8(model, samples, out=arguments.out, **bounds)
     parity = report.parity
     found = {**dataclasses.asdict(report), "path": str(report.path)}
@@ -57,23 +55,6 @@ def _int8(model: str | Path, arguments: argparse.Namespace) -> int:
         "against float32",
     )
     return 0
-
-
-def _read(path: Path) -> list[Sample]:
-    """One sample a line, as /v1/score takes it."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} cannot be read: {error}") from None
-    samples = []
-    for number, line in enumerate(lines, 1):
-        try:
-            samples.append(decode(Sample, json.loads(line)))
-        except ValueError as error:
-            raise UsageError(
-                f"{path}:{number}: {error}; give one sample a line, as /v1/score takes it."
-            ) from None
-    return samples
 
 
 def _print(arguments: argparse.Namespace, found: dict[str, object], told: str) -> None:
@@ -100,9 +81,8 @@ def _parser() -> Parser:
     )
     parser.add_argument(
         "--data",
-        type=Path,
         metavar="FILE",
-        help="int8: samples to calibrate and judge on, one JSON object a line as in /v1/score "
+        help="int8: samples to calibrate and judge on, one JSON object a line as in /v1/score, - is stdin "
         "[default the model's reference samples]",
     )
     parser.add_argument(

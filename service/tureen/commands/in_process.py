@@ -3,21 +3,40 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import get_args
 
+from tureen.contracts import Sample
 from tureen.engine.limits import EngineLimits
 from tureen.engine.loading import BackendName, DtypeName, RedistributionName, load_model
 from tureen.engine.scorer import Scorer
 from tureen.engine.served import ServedModel
+from tureen.errors import InvalidRequest
+from tureen.transports.json_body import JsonBody
 from tureen.usage import Parser, UsageError
 
 
 def add_model_options(parser: Parser) -> None:
-    parser.add_argument("--backend", choices=get_args(BackendName), default="auto")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, tensorrt, cuda:N …")
-    parser.add_argument("--dtype", choices=get_args(DtypeName), default="float32")
+    parser.add_argument(
+        "--backend",
+        choices=get_args(BackendName),
+        default="auto",
+        help="what runs the model; auto takes an export where it is faster [default %(default)s]",
+    )
+    parser.add_argument(
+        "--device",
+        default="auto",
+        help="auto, cpu, cuda, tensorrt, cuda:N … [default %(default)s]",
+    )
+    parser.add_argument(
+        "--dtype",
+        choices=get_args(DtypeName),
+        default="float32",
+        help="number format of the forward pass [default %(default)s]",
+    )
     parser.add_argument(
         "--redistribute",
         choices=get_args(RedistributionName),
@@ -34,6 +53,23 @@ def load(arguments: argparse.Namespace) -> ServedModel:
         dtype=arguments.dtype,
         redistribute=arguments.redistribute,
     )
+
+
+def read_samples(name: str) -> tuple[Sample, ...]:
+    """One sample a line, as /v1/score takes it; - is stdin. Raises UsageError, with file and line."""
+    content = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
+    body = JsonBody(Sample)
+    samples = []
+    for number, line in enumerate(content.splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            samples.append(body.parse(line))
+        except InvalidRequest as error:
+            raise UsageError(f"{name}:{number}: {error.message}") from error
+    if not samples:
+        raise UsageError(f"{name} holds no sample: write one JSON object a line")
+    return tuple(samples)
 
 
 @asynccontextmanager

@@ -8,7 +8,7 @@ from getpass import getpass
 
 from tureen.contracts import Priority
 from tureen.errors import nearest
-from tureen.transports.keys import hashed, new_key
+from tureen.transports.keys import check_options, hashed, new_key
 from tureen.usage import Parser, UsageError
 
 HELP = """usage: tureen keys {new,hash} [--name NAME] [--quota N] [--priority LANE]
@@ -32,19 +32,25 @@ def main(argv: Sequence[str]) -> int:
         )
     parser = Parser(prog=f"tureen keys {action}", description="A line of a key file.")
     parser.add_argument("--name", help="what metrics, logs and the history of soups call its user")
-    parser.add_argument("--quota", type=int, metavar="N", help="responses a minute")
-    parser.add_argument("--priority", choices=list(Priority), help="the best lane it may have")
+    parser.add_argument("--quota", metavar="N", help="responses a minute")
+    parser.add_argument(
+        "--priority", choices=[lane.value for lane in Priority], help="the best lane it may have"
+    )
     arguments = parser.read(argv[1:])
+    options = {"name": arguments.name, "quota": arguments.quota, "priority": arguments.priority}
+    written = [f"{name}={value}" for name, value in options.items() if value is not None]
+    try:
+        check_options(written)
+    except ValueError as error:
+        raise UsageError(f"the line would hold {error}") from None
     if action == "new":
         key = new_key()
         sys.stderr.write(f"{key}\n")
     else:
         key = getpass("key: ") if sys.stdin.isatty() else sys.stdin.readline()
-    options = {"name": arguments.name, "quota": arguments.quota, "priority": arguments.priority}
     try:
         line = hashed(key)
     except ValueError as error:
         raise UsageError(f"stdin holds {error}") from None
-    written = (f"{name}={value}" for name, value in options.items() if value is not None)
     sys.stdout.write(" ".join([line, *written]) + "\n")
     return 0

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from rich.console import Console
 
-from tureen.commands.in_process import add_model_options, load, scoring
+from tureen.commands.in_process import add_model_options, load, read_samples, scoring
 from tureen.commands.output import print_json
 from tureen.commands.table import print_scores
 from tureen.contracts import Aggregation, Sample, ScoreRequest, ScoreResponse, Truncate
-from tureen.errors import InvalidRequest, failure_of
-from tureen.transports.json_body import JsonBody
+from tureen.errors import failure_of
 from tureen.usage import Parser, UsageError
 
 
@@ -44,7 +41,11 @@ def _parser() -> Parser:
         description="Score responses here, without a server. Exit status 1 when a sample failed.",
     )
     parser.add_argument(
-        "model", nargs="?", default="grounded-qa", metavar="MODEL", help="[default %(default)s]"
+        "model",
+        nargs="?",
+        default="grounded-qa",
+        metavar="MODEL",
+        help="a directory, a name, or a Hugging Face id [default %(default)s]",
     )
     parser.add_argument("--prompt", help="what was asked")
     parser.add_argument(
@@ -68,7 +69,7 @@ def _parser() -> Parser:
     )
     parser.add_argument(
         "--aggregation",
-        choices=list(Aggregation),
+        choices=[one.value for one in Aggregation],
         default=Aggregation.MEAN,
         help="of the members [default mean]",
     )
@@ -79,7 +80,7 @@ def _parser() -> Parser:
     parser.add_argument("--members", action="store_true", help="show each member's reward")
     parser.add_argument(
         "--truncate",
-        choices=list(Truncate),
+        choices=[one.value for one in Truncate],
         default=Truncate.NEVER,
         help="what may be dropped when a sample is too long [default never]",
     )
@@ -107,7 +108,7 @@ def _samples(arguments: argparse.Namespace) -> tuple[Sample, ...]:
             raise UsageError(
                 "--file holds whole samples: leave --prompt, --context, --response out"
             )
-        return _read(arguments.file)
+        return read_samples(arguments.file)
     if arguments.prompt is None or not arguments.response:
         raise UsageError("give --prompt and at least one --response, or --file FILE")
     return (
@@ -117,22 +118,6 @@ def _samples(arguments: argparse.Namespace) -> tuple[Sample, ...]:
             responses=tuple(arguments.response),
         ),
     )
-
-
-def _read(name: str) -> tuple[Sample, ...]:
-    content = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
-    body = JsonBody(Sample)
-    samples = []
-    for number, line in enumerate(content.splitlines(), start=1):
-        if not line.strip():
-            continue
-        try:
-            samples.append(body.parse(line))
-        except InvalidRequest as error:
-            raise UsageError(f"{name}:{number}: {error.message}") from error
-    if not samples:
-        raise UsageError(f"{name} holds no sample: write one JSON object a line")
-    return tuple(samples)
 
 
 def _weight(text: str) -> tuple[str, float]:

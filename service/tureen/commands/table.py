@@ -51,6 +51,8 @@ def _headline(score: Score) -> Text:
         line.append(
             f"  ± {doubt.std:.4f} over {doubt.members} members, "
             f"from {doubt.low:+.4f} to {doubt.high:+.4f}"
+            if doubt.members > 1
+            else "  one member, whose doubt is not known"
         )
     if score.members is not None:
         line.append("  members " + " ".join(f"{reward:+.4f}" for reward in score.members))

@@ -5,7 +5,10 @@ import { byId, make, ordinal } from "./dom.js";
 export const EXAMPLE = {
   prompt: "Who painted the Night Watch, and when?",
   context: ["The Night Watch is a 1642 painting by Rembrandt van Rijn. It is in the Rijksmuseum."],
-  responses: ["Rembrandt painted it in 1642.", "Vermeer painted it. I like tulips."],
+  responses: [
+    "The Night Watch is a 1642 painting by Rembrandt van Rijn. It is in the Rijksmuseum.",
+    "The Night Watch is a 1642 painting by Rembrandt van Rijn. Vermeer restored it.",
+  ],
   options: { aggregation: "mean", penalty: 0.5, truncate: "never" },
 };
 const KINDS = {

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tureen.bearer import usable
 from tureen.config import Config
 from tureen.contracts import Priority
 from tureen.engine.quota import Quota
@@ -130,18 +131,6 @@ def hashed(key: str) -> str:
     return f"sha256:{hashlib.sha256(usable(key).encode()).hexdigest()}"
 
 
-def usable(key: str) -> str:
-    """The key without spaces around it.
-
-    Raises:
-        ValueError: it could not be sent in a header.
-    """
-    key = key.strip()
-    if not key or not key.isascii() or not key.isprintable() or " " in key:
-        raise ValueError("an unusable key: keys are printable ASCII without spaces")
-    return key
-
-
 def _given(authorization: str | None) -> bytes | None:
     scheme, _, key = (authorization or "").partition(" ")
     return key.strip().encode() if scheme.lower() == "bearer" and key.strip() else None
@@ -198,6 +187,13 @@ def _of_line(line: str, next_name: Callable[[], str], admin: bool) -> Key:
     if stated is None and key.startswith("sha256:"):
         raise ValueError("sha256: without 64 lower-case hexadecimal digits after it")
     digest = bytes.fromhex(stated[1]) if stated else hashlib.sha256(usable(key).encode()).digest()
+    options = check_options(written)
+    name = options["name"] if "name" in options else next_name()
+    return Key(name, digest, admin, _lane(options.get("priority")), _quota(options.get("quota")))
+
+
+def check_options(written: Iterable[str]) -> dict[str, str]:
+    """What is written behind a key, each as NAME=VALUE; raises ValueError, which repeats no key."""
     options: dict[str, str] = {}
     for one in written:
         name, separator, value = one.partition("=")
@@ -206,10 +202,11 @@ def _of_line(line: str, next_name: Callable[[], str], admin: bool) -> Key:
         if name not in _OPTIONS:
             raise ValueError(f"an option {name!r}{nearest(name, _OPTIONS)}")
         options[name] = value
-    name = options["name"] if "name" in options else next_name()
-    if not _NAME.fullmatch(name):
+    if "name" in options and not _NAME.fullmatch(options["name"]):
         raise ValueError("a name that is not 1 to 40 letters, digits, '.', '_' or '-'")
-    return Key(name, digest, admin, _lane(options.get("priority")), _quota(options.get("quota")))
+    _lane(options.get("priority"))
+    _quota(options.get("quota"))
+    return options
 
 
 def _lane(value: str | None) -> Priority:

@@ -77,18 +77,21 @@ HEADERS = [
         "schema": {"type": "string", "enum": list(Priority), "default": Priority.INTERACTIVE},
     },
 ]
-_RESPONSES = [
-    "Rembrandt painted it in 1642.",
-    "Vermeer painted it. I like tulips.",
-]
-_SAMPLE = {
+EXAMPLE_SAMPLE: dict[str, Any] = {
     "prompt": "Who painted the Night Watch, and when?",
-    "context": ["The Night Watch is a 1642 painting by Rembrandt van Rijn."],
-    "responses": _RESPONSES,
+    "context": [
+        "The Night Watch is a 1642 painting by Rembrandt van Rijn. It is in the Rijksmuseum."
+    ],
+    "responses": [
+        "The Night Watch is a 1642 painting by Rembrandt van Rijn. It is in the Rijksmuseum.",
+        "The Night Watch is a 1642 painting by Rembrandt van Rijn. Vermeer restored it.",
+    ],
 }
+"""With evidence, which `grounded-qa` wants: what the server, the reference and the README show first."""
+
 EXAMPLES = {
-    ScoreRequest: {"samples": [{"id": "q1", **_SAMPLE}], "uncertainty": True},
-    RankRequest: _SAMPLE,
+    ScoreRequest: {"samples": [{"id": "q1", **EXAMPLE_SAMPLE}], "uncertainty": True},
+    RankRequest: EXAMPLE_SAMPLE,
     CreateSoupRequest: {"coefficients": {"one-ingredient": 0.75, "another": 0.25}},
 }
 

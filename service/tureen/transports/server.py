@@ -8,6 +8,7 @@ SIGTERM/SIGINT  not ready; nothing new is admitted, all that was admitted is ans
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
 import signal
@@ -33,6 +34,7 @@ from tureen.transports.grpc import Health, create_server
 from tureen.transports.http import create_app
 from tureen.transports.http_protocol import protocol_of
 from tureen.transports.logs import say
+from tureen.transports.openapi import EXAMPLE_SAMPLE
 from tureen.transports.soup_source import ordered, started
 from tureen.transports.tls import tls_of
 from tureen.transports.tracing import tracing_of
@@ -271,14 +273,15 @@ def _loop_factory():
 def card(served: ModelList, ports: Ports, *, strangers: bool) -> Iterator[str]:
     """What is served, for the log. strangers: who has no key may score."""
     keys = "none: whoever reaches the port may score" if strangers else "needed to score"
-    body = '{"samples":[{"prompt":"What is 2+2?","responses":["4","5"]}]}'
+    body = json.dumps({"samples": [EXAMPLE_SAMPLE]})
     key = "" if strangers else " -H 'Authorization: Bearer KEY'"
     yield f"Tureen {__version__}"
     for info in served.models:
         heads = ", ".join(f"{head.name} ({head.granularity})" for head in info.heads)
         several = len(served.models) > 1
         default = ", the default" if several and info.id == served.default_model else ""
-        said = f"{info.soup}, {info.members} members, {info.fingerprint[:19]}"
+        members = f"{info.members} member{'s' * (info.members != 1)}"
+        said = f"{info.soup}, {members}, {info.fingerprint[:19]}"
         yield f"  model    {info.id}{default}, {said}"
         yield f"  heads    {heads}"
         yield f"  backend  {info.backend} {info.dtype} on {info.device}"

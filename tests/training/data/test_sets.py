@@ -42,6 +42,12 @@ def test_contrast_data_are_the_same_every_time(tmp_path):
     assert list(CONTRAST.training(data)) == list(CONTRAST.training(data))
 
 
+def test_contrast_data_are_found_where_the_feedback_is(tmp_path):
+    feedback_files.directory(tmp_path / "qa_feedback")
+    assert list(QA.training(tmp_path)) != []
+    assert len(list(CONTRAST.training(tmp_path))) == 4
+
+
 def test_a_path_starts_from_the_directory_of_the_data(tmp_path):
     feedback_files.directory(tmp_path / "qa")
     source = Source(name="qa_feedback", path="qa")

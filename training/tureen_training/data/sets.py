@@ -14,7 +14,6 @@ from tureen_training.data.contrast import contrast_example
 from tureen_training.data.corpora import CORPORA, Use, open_corpus
 from tureen_training.data.focus import focus
 from tureen_training.data.items import Item, encode
-from tureen_training.data.jsonl import find
 from tureen_training.data.qa_feedback import read_references
 from tureen_training.data.records import TEACHES, Example, Split
 from tureen_training.runlog import progress
@@ -107,7 +106,8 @@ def feedback_examples(data: Path, split: Split | None) -> Iterator[Example]:
 def contrast_examples(data: Path) -> Iterator[Example]:
     """Contrast data from the reference questions, none of which has feedback."""
     rng = random.Random(CONTRAST_SEED)
-    for item in read_references(find(data, "train_1k")):
+    references = replace(CORPORA["qa_feedback"], files=("train_1k",))
+    for item in read_references(references.file(data)):
         example = contrast_example(item, rng)
         if example is not None:
             yield example

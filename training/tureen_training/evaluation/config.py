@@ -40,7 +40,8 @@ class Config:
     out: directory for results.jsonl (what the model said, one line a prompt), report.json and plots, of several
         suites a folder each; a run that was stopped goes on from there. Empty writes nothing.
     seed: of whatever is drawn.
-    max_batch_tokens: of one forward pass. device: cpu, cuda. threads: of torch, 0 its own choice.
+    max_batch_tokens: of one forward pass. device: cpu, cuda, cuda:N; auto is a GPU where there is
+        one. threads: of torch, 0 its own choice.
     """
 
     data: str

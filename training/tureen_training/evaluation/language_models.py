@@ -13,7 +13,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from tureen_training.policies import Policy, fingerprint_of, load_policy
+from tureen_training.policies import Policy, fingerprint_of, load_policy, told_of
 
 CAUSAL = ("ForCausalLM", "LMHeadModel")
 MASKED = ("ForMaskedLM", "ForPreTraining")
@@ -36,7 +36,8 @@ def open_language_model(source: str, device: str = "cpu") -> LanguageModel:
     Raises:
         OSError: there is none. ValueError: it predicts no tokens, or its tokenizer does not serve.
     """
-    architectures = AutoConfig.from_pretrained(source).architectures or []
+    with told_of(source):
+        architectures = AutoConfig.from_pretrained(source).architectures or []
     masked = any(name.endswith(MASKED) for name in architectures)
     if not masked and not any(name.endswith(CAUSAL) for name in architectures):
         raise ValueError(
