@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from tureen.config import Config, flag_table
-from tureen.engine.metrics import Metrics
+from tureen.engine.metric_table import CATALOGUE
 from tureen.errors import ERRORS
 from tureen.ray.config import RayConfig
 
@@ -27,7 +27,7 @@ def error_table() -> str:
 
 def metric_table() -> str:
     rows = ["| metric | kind | unit | labels | buckets | meaning |", "|---|---|---|---|---|---|"]
-    for metric in Metrics().catalogue:
+    for metric in CATALOGUE:
         labels = ", ".join(f"`{label}`" for label in metric.labels)
         bounds = metric.buckets
         buckets = f"{len(bounds)}, {bounds[0]:g} … {bounds[-1]:g}" if bounds else ""

@@ -21,7 +21,7 @@ from debian_package import unpacked
 from ops.prometheus_package import programs
 
 from tureen.config import PREFIX, Config
-from tureen.engine.metrics import Metrics
+from tureen.engine.metric_table import CATALOGUE
 from tureen.model.directory import MODELS_VARIABLE
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -170,7 +170,7 @@ def test_probes_ask_what_they_mean_and_leaving_has_the_time_it_takes():
 def test_the_autoscaler_follows_a_metric_that_exists():
     [metric] = manifest("HorizontalPodAutoscaler")["metrics"]
     name = metric["pods"]["metric"]["name"]
-    assert name in {one.name for one in Metrics().catalogue}
+    assert name in {one.name for one in CATALOGUE}
     [rule] = yaml.safe_load((DEPLOY / "prometheus/adapter.yaml").read_text())["rules"]["custom"]
     assert rule["name"]["as"] == name
     assert rule["seriesQuery"].startswith(name + "{")

@@ -1,18 +1,15 @@
-"""What is counted for one model; the metrics themselves are `metrics`'s."""
+"""What is counted for one model; the metrics themselves are `metric_table`'s."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 from prometheus_client import Counter, Histogram
 
 from tureen.contracts import ModelInfo, Priority, Score
+from tureen.engine.metric_table import MetricTable
 from tureen.engine.reward_watch import Reading, RewardWatch
-
-if TYPE_CHECKING:
-    from tureen.engine.metrics import Metrics
 
 QueueSize = Callable[[Priority], tuple[int, int]]
 """Lane -> entries and tokens that wait."""
@@ -21,47 +18,49 @@ QueueSize = Callable[[Priority], tuple[int, int]]
 class ModelMetrics:
     """What the engine counts for one model; its labels are looked up once."""
 
-    def __init__(self, metrics: Metrics, info: ModelInfo, watch: RewardWatch) -> None:
-        self.bind(metrics, info, watch)
+    def __init__(self, table: MetricTable, info: ModelInfo, watch: RewardWatch) -> None:
+        self.bind(table, info, watch)
 
-    def bind(self, metrics: Metrics, info: ModelInfo, watch: RewardWatch) -> None:
+    def bind(self, table: MetricTable, info: ModelInfo, watch: RewardWatch) -> None:
         """From now on counts there, and watches rewards so."""
         model = info.id
-        self._metrics, self._model, self._watch = metrics, model, watch
-        self._tokenize_seconds = metrics._tokenize_seconds.labels(model)
-        self._wait_seconds = metrics._wait_seconds.labels(model)
-        self._forward_seconds = metrics._forward_seconds.labels(model)
-        self._batch_rows = metrics._batch_rows.labels(model)
-        self._batch_tokens = metrics._batch_tokens.labels(model)
-        self._tokens = metrics._tokens.labels(model)
-        self._padding = metrics._padding.labels(model)
-        self._max_batch_tokens = metrics._max_batch_tokens.labels(model)
+        self._table, self._model, self._watch = table, model, watch
+        self._tokenize_seconds = table.tokenize_seconds.labels(model)
+        self._wait_seconds = table.queue_seconds.labels(model)
+        self._forward_seconds = table.forward_seconds.labels(model)
+        self._batch_rows = table.batch_rows.labels(model)
+        self._batch_tokens = table.batch_tokens.labels(model)
+        self._tokens = table.tokens.labels(model)
+        self._padding = table.padding_tokens.labels(model)
+        self._max_batch_tokens = table.max_batch_tokens.labels(model)
         self._cache = {
-            outcome: metrics._cache.labels(model, outcome) for outcome in ("hit", "joined", "miss")
+            outcome: table.cache.labels(model, outcome) for outcome in ("hit", "joined", "miss")
         }
-        self._isolated = metrics._isolated.labels(model)
-        self._restarts = metrics._restarts.labels(model)
-        self._nonfinite = metrics._nonfinite.labels(model)
-        self._rewards = _Signed(metrics._rewards, metrics._signed_reward, model)
+        self._isolated = table.isolated_entries.labels(model)
+        self._restarts = table.worker_restarts.labels(model)
+        self._nonfinite = table.nonfinite_entries.labels(model)
+        self._rewards = _Signed(table.reward, table.signed_reward, model)
         self._heads = {
-            head.name: _Signed(metrics._heads, metrics._signed_heads, model, head.name)
+            head.name: _Signed(
+                table.head_calibrated, table.signed_head_calibrated, model, head.name
+            )
             for head in info.heads
         }
-        self._reward_std = metrics._reward_std.labels(model)
-        self._response_tokens = metrics._response_tokens.labels(model)
-        self._repetition = metrics._repetition.labels(model)
+        self._reward_std = table.reward_std.labels(model)
+        self._response_tokens = table.response_tokens.labels(model)
+        self._repetition = table.repetition.labels(model)
         self._max_batch_tokens.set(info.limits.max_batch_tokens)
 
     def watch_queue(self, size: QueueSize) -> None:
         for lane in Priority:
-            entries = self._metrics._queue_entries.labels(self._model, lane.value)
-            tokens = self._metrics._queue_tokens.labels(self._model, lane.value)
+            entries = self._table.queue_entries.labels(self._model, lane.value)
+            tokens = self._table.queue_tokens.labels(self._model, lane.value)
             entries.set_function(lambda lane=lane: size(lane)[0])
             tokens.set_function(lambda lane=lane: size(lane)[1])
 
     def watch_drain(self, tokens_per_s: Callable[[], float | None]) -> None:
         """None before the first batch."""
-        rate = self._metrics._drain_rate.labels(self._model)
+        rate = self._table.drain_tokens_per_second.labels(self._model)
         rate.set_function(lambda: math.nan if (now := tokens_per_s()) is None else now)
 
     def batch(self, *, rows: int, tokens: int, padded_tokens: int, forward_ns: int) -> None:
@@ -83,8 +82,8 @@ class ModelMetrics:
     def begun(self, route: str, doubled: int, missing: int) -> None:
         """Responses of one sample whose tokens begin with the begin token twice, or without it. From
         any thread."""
-        self._metrics._double_bos.labels(self._model, route).inc(doubled)
-        self._metrics._missing_bos.labels(self._model, route).inc(missing)
+        self._table.double_bos.labels(self._model, route).inc(doubled)
+        self._table.missing_bos.labels(self._model, route).inc(missing)
 
     def restarted(self) -> None:
         self._restarts.inc()
@@ -123,7 +122,7 @@ class ModelMetrics:
         self._sample(client, "unscorable")
 
     def _sample(self, client: str, outcome: str) -> None:
-        self._metrics._samples.labels(self._model, self._watch.name(client), outcome).inc()
+        self._table.samples.labels(self._model, self._watch.name(client), outcome).inc()
 
 
 class _Signed:
