@@ -22,12 +22,13 @@ from prometheus_client.parser import text_string_to_metric_families
 from server_process import Loopback
 
 from tureen.config import Config
+from tureen.engine.loaded_soups import SoupSource
 from tureen.engine.loading import load_model
 from tureen.engine.metrics import Metrics
 from tureen.engine.scorer import Scorer
 from tureen.engine.scoring import Scoring, SoupsOf
 from tureen.engine.served import ServedModel
-from tureen.engine.soups import Soups, SoupSource
+from tureen.engine.soups import Soups
 from tureen.transports.admission import Admission
 from tureen.transports.server import Doors
 from tureen.v1 import reward_pb2

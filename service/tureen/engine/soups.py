@@ -8,95 +8,30 @@ memory for a while, so that rolling back is a swap too.
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
-from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from collections.abc import Coroutine, Mapping
+from typing import Any, TypeVar
 
 from tureen.contracts import (
-    ModelInfo,
-    ShadowReport,
     SoupAction,
     SoupEvent,
     SoupInfo,
     SoupList,
     SoupState,
 )
-from tureen.engine.background import in_background
-from tureen.engine.served import ServedModel
+from tureen.engine.loaded_soups import Compared, Holder, KeptTasks, Loaded, LoadedSoups, SoupSource
 from tureen.engine.soup_store import Recorded, SoupRecords, SoupStore
 from tureen.errors import (
     BackendFailure,
     IncompatibleSoup,
     InvalidRequest,
-    TureenError,
     UnknownSoup,
     nearest,
     quoted,
 )
-from tureen.model.directory import ModelDirectory, reweighted
-from tureen.model.manifest import ModelError
+from tureen.model.directory import reweighted
 
-log = logging.getLogger(__name__)
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class SoupSource:
-    """Where soups of a model come from.
-
-    origin: None where there is no directory to take ingredients from.
-    load: the model with other coefficients, or with its own.
-    obstacle: why none can be formed here; None where they can.
-    """
-
-    origin: ModelDirectory | None
-    load: Callable[[Mapping[str, float] | None], ServedModel]
-    obstacle: str | None = None
-
-    def restored(self, records: SoupRecords) -> ServedModel:
-        """The model with the soup that was active. Blocks for seconds; raises as loading does."""
-        coefficients = records.coefficients(records.active)
-        if coefficients is not None:
-            log.warning("serving the soup that was active before: %s", records.active)
-        model = self.load(coefficients)
-        if model.fingerprint != records.active:
-            raise ModelError(
-                f"{records.active} was active, and what is recorded of it makes {model.fingerprint}: "
-                "restore the record in --state-dir, or remove it to serve the model as it was made."
-            )
-        return model
-
-
-class Loaded(Protocol):
-    """A soup in memory: `Serving`."""
-
-    info: ModelInfo
-
-    @property
-    def trouble(self) -> str | None: ...
-
-
-class Compared(Protocol):
-    """`Shadow`."""
-
-    fingerprint: str
-
-    def report(self) -> ShadowReport: ...
-
-
-class Holder(Protocol):
-    """What holds soups of models and answers by one of each: `Scorer`, or many of them.
-
-    What it takes is what it, or the `SoupSource`, gave.
-    """
-
-    async def prepare(self, model: Any) -> Any: ...
-    def swap(self, serving: Any) -> None: ...
-    async def retire(self, serving: Any) -> None: ...
-    def shadow(self, serving: Any) -> Compared: ...
-    def unshadow(self, shadow: Any) -> None: ...
 
 
 class Soups:
@@ -120,19 +55,16 @@ class Soups:
         max_loaded: int = 3,
     ) -> None:
         self._scorer, self._source, self._store = scorer, source, store
-        self._max_loaded = max_loaded
+        self._loaded = LoadedSoups(scorer, source, active, needed=self._needed, most=max_loaded)
         fingerprint = active.info.fingerprint
         self._records = records if records is not None else SoupRecords(path=(fingerprint,))
         self._model_id, self._label = active.info.id, active.info.soup
         self._started_ns = time.time_ns()
-        self._loaded: dict[str, Loaded] = {fingerprint: active}  # least recently needed first
-        self._forming: dict[str, asyncio.Task[Loaded]] = {}
-        self._failed: dict[str, str] = {}
         self._shadow: Compared | None = None
         self._awaited: str | None = None  # by the latest change
         self._reports: dict[str, Compared] = {}
-        self._changing, self._one_at_a_time = asyncio.Lock(), asyncio.Lock()
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._changing = asyncio.Lock()
+        self._kept = KeptTasks()
 
     @property
     def records(self) -> SoupRecords:
@@ -178,7 +110,7 @@ class Soups:
             state=self._state(fingerprint),
             coefficients=coefficients,
             created_ns=created_ns,
-            trouble=self._failed.get(fingerprint),
+            trouble=self._loaded.trouble(fingerprint),
             shadow=report.report() if report is not None else None,
         )
 
@@ -245,11 +177,7 @@ class Soups:
             return SoupState.ACTIVE
         if self._shadow is not None and fingerprint == self._shadow.fingerprint:
             return SoupState.SHADOW
-        if fingerprint in self._forming:
-            return SoupState.FORMING
-        if fingerprint in self._failed:
-            return SoupState.FAILED
-        return SoupState.READY if fingerprint in self._loaded else SoupState.STORED
+        return self._loaded.state(fingerprint)
 
     async def _create(self, fingerprint: str, coefficients: dict[str, float], by: str) -> SoupInfo:
         async with self._changing:
@@ -258,7 +186,7 @@ class Soups:
                 soups = {**self._records.soups, fingerprint: recorded}
                 await self._record(SoupAction.CREATE, fingerprint, by, soups=soups)
         if fingerprint not in self._loaded:
-            self._form_later(fingerprint)
+            self._loaded.form_later(fingerprint, self._records.coefficients(fingerprint))
         return self.info(fingerprint)
 
     async def _prepare(self, fingerprint: str) -> None:
@@ -315,60 +243,20 @@ class Soups:
     def _swap(self, serving: Loaded) -> None:
         self._end_shadow()
         self._scorer.swap(serving)
-        self._make_room(self._max_loaded)
+        self._loaded.make_room()
 
     async def _serving(self, fingerprint: str) -> Loaded:
         """Of a soup that is fit for work; forms it where it is not in memory. For a change."""
         self._awaited = fingerprint
-        serving = self._loaded.pop(fingerprint, None)
-        if serving is None:
-            return await asyncio.shield(self._form_later(fingerprint))
-        self._loaded[fingerprint] = serving  # at the end: it is needed
-        if serving.trouble is not None:
-            raise BackendFailure(f"{fingerprint} is loaded and unfit: {serving.trouble}.")
-        return serving
+        return await self._loaded.get(fingerprint, self._records.coefficients(fingerprint))
 
-    def _form_later(self, fingerprint: str) -> asyncio.Task[Loaded]:
-        forming = self._forming.get(fingerprint)
-        if forming is None:
-            forming = self._forming[fingerprint] = self._keep(self._form(fingerprint))
-        return forming
-
-    async def _form(self, fingerprint: str) -> Loaded:
-        coefficients = self._records.coefficients(fingerprint)
-        try:
-            async with self._one_at_a_time:
-                self._make_room(self._max_loaded - 1)
-                model = await in_background(self._source.load, coefficients)
-                serving = await self._scorer.prepare(model)
-                trouble = serving.trouble
-                if trouble is None and model.fingerprint != fingerprint:
-                    trouble = f"it became {model.fingerprint}: its files have changed"
-                if trouble is not None:
-                    await self._scorer.retire(serving)
-                    raise IncompatibleSoup(f"{fingerprint} did not pass its check: {trouble}.")
-        except Exception as error:
-            self._failed[fingerprint] = str(error)
-            log.warning("%s cannot be formed: %s", fingerprint, error)
-            if isinstance(error, TureenError):
-                raise
-            raise IncompatibleSoup(f"{fingerprint} cannot be formed: {error}") from error
-        finally:
-            del self._forming[fingerprint]
-        self._failed.pop(fingerprint, None)
-        self._loaded[fingerprint] = serving
-        return serving
-
-    def _make_room(self, most: int) -> None:
-        """Lets the soups go that were not needed for longest."""
+    def _needed(self) -> set[str | None]:
+        """What has to stay in memory."""
         shadow = self._shadow.fingerprint if self._shadow is not None else None
         needed = {self._records.active, shadow}
         if self._changing.locked():
             needed.add(self._awaited)  # else it would take its place stopped
-        for fingerprint in [one for one in self._loaded if one not in needed]:
-            if len(self._loaded) <= most:
-                return
-            self._keep(self._scorer.retire(self._loaded.pop(fingerprint)))
+        return needed
 
     async def _record(self, action: SoupAction, fingerprint: str, by: str, **changes: Any) -> None:
         """Raises BackendFailure, and nothing is changed."""
@@ -386,15 +274,4 @@ class Soups:
 
     async def _to_the_end(self, change: Coroutine[Any, Any, T]) -> T:
         """A caller that leaves in the middle of a change does not leave it half done."""
-        return await asyncio.shield(self._keep(change))
-
-    def _keep(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._forget)
-        return task
-
-    def _forget(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled():
-            task.exception()  # whoever waits hears of it
+        return await asyncio.shield(self._kept.start(change))

@@ -12,12 +12,13 @@ from functools import partial
 
 from tureen.config import Config
 from tureen.engine.background import in_background
+from tureen.engine.loaded_soups import SoupSource
 from tureen.engine.loading import load_model
 from tureen.engine.metrics import Metrics
 from tureen.engine.scorer import Scorer
 from tureen.engine.served import ServedModel
 from tureen.engine.soup_store import SoupRecords, SoupStore
-from tureen.engine.soups import Soups, SoupSource
+from tureen.engine.soups import Soups
 from tureen.engine.stub_backend import STUB
 from tureen.errors import TureenError
 from tureen.model.directory import current_export, find_model, open_model
