@@ -50,6 +50,13 @@ class TeiErrorBody:
 
 
 @dataclass(frozen=True, slots=True)
+class KserveErrorBody:
+    """As the open inference protocol says what went wrong."""
+
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
 class ErrorShape:
     """status, content: of an error. body: the schema of `content`. also: errors of its own."""
 
@@ -72,13 +79,6 @@ def _openai_content(error: TureenError, status: int) -> OpenAiErrorBody:
 
 def _infinity_status(error: TureenError) -> int:
     return 400 if isinstance(error, UnknownModel) else error.http_status
-
-
-@dataclass(frozen=True, slots=True)
-class KserveErrorBody:
-    """As the open inference protocol says what went wrong."""
-
-    error: str
 
 
 def _kserve_status(error: TureenError) -> int:
