@@ -112,7 +112,9 @@ def _looking_up(admission: Admission) -> compat.LookUp:
 
 def _scoring_routes(app: FastAPI, answer: compat.Answer, drop_ins: compat.Door) -> None:
     rank_body = JsonBody(RankRequest)
-    score_or_pairs = drop_ins.handler(compat.native_or_pairs, route="score", errors=compat.NATIVE)
+    score_or_pairs = drop_ins.handler(
+        compat.Handling(parse=compat.native_or_pairs, label="score", errors=compat.NATIVE)
+    )
 
     @app.post(
         "/v1/score",

@@ -33,11 +33,11 @@ from tureen.transports.compat import (
     tei,
     vllm,
 )
-from tureen.transports.compat.door import Answer, Door, LookUp, Work
+from tureen.transports.compat.door import Answer, Door, Handling, LookUp, Work
 from tureen.transports.compat.pairs import native_or_pairs
 from tureen.transports.compat.shapes import NATIVE
 
-__all__ = ["NATIVE", "Answer", "Door", "LookUp", "Work", "install", "native_or_pairs"]
+__all__ = ["NATIVE", "Answer", "Door", "Handling", "LookUp", "Work", "install", "native_or_pairs"]
 
 MODULES = (openrlhf, slime, vllm, pairs, rerank, tei, infinity, kserve, llamafactory, nim)
 

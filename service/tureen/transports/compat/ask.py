@@ -49,9 +49,6 @@ class Call:
     path: dict[str, str]
     admission: Admission
 
-    def option(self, name: str) -> str | None:
-        return self.query.get(name)
-
     def check_options(self) -> None:
         """
         Raises:
@@ -162,7 +159,7 @@ class Scored:
 
     @property
     def all_heads(self) -> bool:
-        return self.call.option("heads") == "all"
+        return self.call.query.get("heads") == "all"
 
     def vector(self, index: int) -> tuple[float, ...]:
         """The reward; behind the heads where all heads are asked for."""
@@ -173,7 +170,7 @@ class Scored:
 async def score(call: Call, ask: Ask, terms: dict[str, Any]) -> object:
     """The HTTP response; or, when a sample failed, a `ScoreResponse` that is nothing but its error."""
     call.check_options()
-    if ask.activated and call.option("heads"):
+    if ask.activated and call.query.get("heads"):
         raise InvalidRequest(
             "an activation and heads=all were asked for; an activation is of one number; send one "
             "of the two.",
@@ -241,7 +238,7 @@ def _refuse_longer(ask: Ask, scores: Sequence[Score]) -> None:
 
 
 def _scored(call: Call, ask: Ask, response: ScoreResponse | None) -> Scored:
-    raw = call.option("raw") == "1"
+    raw = call.query.get("raw") == "1"
     scores = (
         [score for result in response.results for score in result.scores or ()] if response else []
     )

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
 
-from tureen.contracts import (
-    Priority,
-    ScoreRequest,
-)
+from tureen.contracts import Priority, ScoreRequest
 from tureen.engine.scoring import Scoring
-from tureen.errors import (
-    TureenError,
-)
+from tureen.errors import TureenError
 from tureen.transports import openapi
 from tureen.transports.admission import Admission
 from tureen.transports.compat.ask import Ask, Call, score
@@ -36,6 +32,43 @@ _OPTIONS: Mapping[str, Sequence[str]] = {"raw": ("0", "1"), "heads": ("all",)}
 """Query parameters of every drop-in route."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Handling:
+    """What is done with the requests of a route.
+
+    label: of metrics. errors: unless `parse` finds that the body is of another system.
+    hold_s: how long a request waits for a model that is being loaded, and for permits.
+    lane: of requests that name none. options: query parameters and their values, beside those of
+    every route.
+    """
+
+    parse: Parse
+    label: str
+    errors: ErrorShape
+    hold_s: float = 0.0
+    lane: Priority = Priority.INTERACTIVE
+    options: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    @property
+    def known(self) -> Mapping[str, Sequence[str]]:
+        """All query parameters and their values."""
+        return {**_OPTIONS, **self.options}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route(Handling):
+    """A route that scores, with its documentation.
+
+    shared_with: errors of another system whose bodies come here.
+    """
+
+    asks: type
+    answers: Any
+    example: object
+    summary: str
+    shared_with: ErrorShape | None = None
+
+
 class Door:
     """Where the modules put their routes."""
 
@@ -43,50 +76,26 @@ class Door:
         self.app, self.strict_model = app, admission.config.strict_model
         self._admission, self._answer, self._look_up = admission, answer, look_up
 
-    def post(
-        self,
-        path: str,
-        parse: Parse,
-        *,
-        route: str,
-        errors: ErrorShape,
-        asks: type,
-        answers: Any,
-        example: object,
-        summary: str,
-        hold_s: float = 0.0,
-        lane: Priority = Priority.INTERACTIVE,
-        options: Mapping[str, Sequence[str]] | None = None,
-        shared_with: ErrorShape | None = None,
-    ) -> None:
-        """A route and its documentation; see `handler`.
-
-        Args:
-            options: beside those of every route.
-            shared_with: errors of another system whose bodies come here.
-        """
-        known = {**_OPTIONS, **(options or {})}
-        handle = self.handler(
-            parse, route=route, errors=errors, hold_s=hold_s, lane=lane, options=known
-        )
+    def post(self, path: str, route: Route) -> None:
+        errors, other = route.errors, route.shared_with
         described = openapi.operation(
-            asks=asks,
-            answers=answers,
+            asks=route.asks,
+            answers=route.answers,
             errors=(*openapi.SCORING_ERRORS, *errors.also),
-            example=example,
+            example=route.example,
             error_body=errors.body,
             status=errors.status,
-            query=known,
+            query=route.known,
         )
-        if shared_with is not None:
+        if other is not None:
             theirs = openapi.operation(
-                errors=(*openapi.SCORING_ERRORS, *shared_with.also),
-                error_body=shared_with.body,
-                status=shared_with.status,
+                errors=(*openapi.SCORING_ERRORS, *other.also),
+                error_body=other.body,
+                status=other.status,
             )
             described["responses"] = openapi.either(theirs["responses"], described["responses"])
         _describe_path(described, path)
-        self.app.post(path, summary=summary, openapi_extra=described)(handle)
+        self.app.post(path, summary=route.summary, openapi_extra=described)(self.handler(route))
 
     def get(
         self,
@@ -104,10 +113,7 @@ class Door:
             try:
                 return self._look_up(request, route, lambda scorer: what(request, scorer))
             except TureenError as error:
-                status = errors.status(error)
-                return json_reply(
-                    errors.content(error, status), status, error_headers(error, status)
-                )
+                return _refusal(errors, error)
 
         described = openapi.operation(
             answers=answers,
@@ -118,45 +124,29 @@ class Door:
         _describe_path(described, path)
         self.app.get(path, summary=summary, openapi_extra=described)(handle)
 
-    def handler(
-        self,
-        parse: Parse,
-        *,
-        route: str,
-        errors: ErrorShape,
-        hold_s: float = 0.0,
-        lane: Priority = Priority.INTERACTIVE,
-        options: Mapping[str, Sequence[str]] = _OPTIONS,
-    ) -> Callable[[Request], Awaitable[Response]]:
-        """
-        Args:
-            route: the label of metrics.
-            errors: unless `parse` finds that the body is of another system.
-            hold_s: how long a request waits for a model that is being loaded, and for permits.
-            lane: of requests that name none.
-            options: query parameters and their values.
-        """
+    def handler(self, handling: Handling) -> Callable[[Request], Awaitable[Response]]:
+        known, hold_s = handling.known, handling.hold_s
 
         async def handle(request: Request) -> Response:
-            shape = errors
+            shape = handling.errors
 
             async def work(scorer: Scoring, body: bytes, terms: dict[str, Any]) -> object:
                 nonlocal shape
                 if "x-priority" not in request.headers:
-                    terms = terms | {"priority": lane}
+                    terms = terms | {"priority": handling.lane}
                 call = Call(
                     scorer=scorer,
                     body=body,
                     query=request.query_params,
                     headers=request.headers,
-                    known=options,
-                    errors=errors,
-                    route=route,
+                    known=known,
+                    errors=handling.errors,
+                    route=handling.label,
                     path=request.path_params,
                     admission=self._admission,
                 )
                 try:
-                    ask = parse(call)
+                    ask = handling.parse(call)
                 finally:
                     shape = call.errors
                 terms = terms | {"patience_s": hold_s}
@@ -168,14 +158,16 @@ class Door:
             try:
                 if hold_s and self._admission.knows(request.headers.get("authorization")):
                     await self._admission.opened(hold_s)
-                return await self._answer(request, route, work)
+                return await self._answer(request, handling.label, work)
             except TureenError as error:
-                status = shape.status(error)
-                return json_reply(
-                    shape.content(error, status), status, error_headers(error, status)
-                )
+                return _refusal(shape, error)
 
         return handle
+
+
+def _refusal(shape: ErrorShape, error: TureenError) -> Response:
+    status = shape.status(error)
+    return json_reply(shape.content(error, status), status, error_headers(error, status))
 
 
 def _describe_path(described: dict[str, Any], path: str) -> None:

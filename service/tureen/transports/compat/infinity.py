@@ -18,7 +18,7 @@ from tureen.engine.scoring import Scoring
 from tureen.errors import InvalidRequest
 from tureen.transports.compat.ask import Ask, Call, Scored, descending
 from tureen.transports.compat.bodies import ModelBody, refuse_score_changing
-from tureen.transports.compat.door import Door
+from tureen.transports.compat.door import Door, Route
 from tureen.transports.compat.rerank import Documents, check_at_least_zero
 from tureen.transports.compat.shapes import INFINITY
 from tureen.transports.compat.vllm import Usage, new_id
@@ -89,23 +89,27 @@ _RERANK, _CLASSIFY = JsonBody(InfinityRerankBody), JsonBody(InfinityClassifyBody
 def install(door: Door) -> None:
     door.post(
         "/infinity/rerank",
-        _rerank,
-        route="infinity_rerank",
-        errors=INFINITY,
-        asks=InfinityRerankBody,
-        answers=InfinityRerankReply,
-        example={"model": "rm", "query": "What is 2+2?", "documents": ["4", "5"]},
-        summary="Infinity's reranking",
+        Route(
+            parse=_rerank,
+            label="infinity_rerank",
+            errors=INFINITY,
+            asks=InfinityRerankBody,
+            answers=InfinityRerankReply,
+            example={"model": "rm", "query": "What is 2+2?", "documents": ["4", "5"]},
+            summary="Infinity's reranking",
+        ),
     )
     door.post(
         "/infinity/classify",
-        _classify,
-        route="infinity_classify",
-        errors=INFINITY,
-        asks=InfinityClassifyBody,
-        answers=InfinityClassifyReply,
-        example={"model": "rm", "input": ["user: What is 2+2?\nassistant: 4"]},
-        summary="Infinity's classification",
+        Route(
+            parse=_classify,
+            label="infinity_classify",
+            errors=INFINITY,
+            asks=InfinityClassifyBody,
+            answers=InfinityClassifyReply,
+            example={"model": "rm", "input": ["user: What is 2+2?\nassistant: 4"]},
+            summary="Infinity's classification",
+        ),
     )
     door.get(
         "/infinity/models",

@@ -28,7 +28,7 @@ from tureen.errors import InvalidRequest, UnknownModel, quoted
 from tureen.text.written import Split
 from tureen.transports.compat.ask import Ask, Call, Scored
 from tureen.transports.compat.bodies import OPEN, refuse
-from tureen.transports.compat.door import Door
+from tureen.transports.compat.door import Door, Route
 from tureen.transports.compat.shapes import KSERVE
 from tureen.transports.json_body import JsonBody
 
@@ -98,17 +98,17 @@ def install(door: Door) -> None:
     example = {
         "inputs": [{"name": "text", "shape": [2], "datatype": "BYTES", "data": ["one", "two"]}]
     }
+    infer = Route(
+        parse=_infer,
+        label="infer",
+        errors=KSERVE,
+        asks=InferBody,
+        answers=InferReply,
+        example=example,
+        summary="KServe's inference: a reward for each text",
+    )
     for version in ("/versions/{version}", ""):
-        door.post(
-            f"/v2/models/{{model:name}}{version}/infer",
-            _infer,
-            route="infer",
-            errors=KSERVE,
-            asks=InferBody,
-            answers=InferReply,
-            example=example,
-            summary="KServe's inference: a reward for each text",
-        )
+        door.post(f"/v2/models/{{model:name}}{version}/infer", infer)
     door.get(
         "/v2", lambda *_: _SERVER, route="v2", errors=KSERVE, summary="KServe's server metadata"
     )

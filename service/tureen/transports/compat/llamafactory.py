@@ -16,7 +16,7 @@ from tureen.transports.compat.bodies import (
     refuse_score_changing,
     truncation_to,
 )
-from tureen.transports.compat.door import Door
+from tureen.transports.compat.door import Door, Route
 from tureen.transports.compat.shapes import NATIVE
 from tureen.transports.compat.vllm import new_id
 from tureen.transports.json_body import JsonBody
@@ -48,18 +48,22 @@ _BODY = JsonBody(EvaluationBody)
 def install(door: Door) -> None:
     door.post(
         "/v1/score/evaluation",
-        _parse,
-        route="evaluation",
-        errors=NATIVE,
-        asks=EvaluationBody,
-        answers=EvaluationReply,
-        example={
-            "model": "model",
-            "messages": ["<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\nhello<|im_end|>"],
-        },
-        summary="LLaMA-Factory's reward model behind an API",
-        hold_s=HOLD_S,
-        lane=Priority.BULK,
+        Route(
+            parse=_parse,
+            label="evaluation",
+            errors=NATIVE,
+            asks=EvaluationBody,
+            answers=EvaluationReply,
+            example={
+                "model": "model",
+                "messages": [
+                    "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\nhello<|im_end|>"
+                ],
+            },
+            summary="LLaMA-Factory's reward model behind an API",
+            hold_s=HOLD_S,
+            lane=Priority.BULK,
+        ),
     )
 
 

@@ -9,7 +9,7 @@ from typing import Literal
 from tureen.errors import InvalidRequest, quoted
 from tureen.transports.compat.ask import Ask, Call, Scored
 from tureen.transports.compat.bodies import ChatMessage, ModelBody, conversation, extras
-from tureen.transports.compat.door import Door
+from tureen.transports.compat.door import Door, Route
 from tureen.transports.compat.shapes import OPENAI
 from tureen.transports.compat.vllm import Usage, new_id
 from tureen.transports.json_body import JsonBody
@@ -69,19 +69,21 @@ _BODY = JsonBody(RewardChatBody)
 def install(door: Door) -> None:
     door.post(
         "/v1/chat/completions",
-        _parse,
-        route="chat",
-        errors=OPENAI,
-        asks=RewardChatBody,
-        answers=RewardChatReply,
-        example={
-            "model": "rm",
-            "messages": [
-                {"role": "user", "content": "What is 2+2?"},
-                {"role": "assistant", "content": "4"},
-            ],
-        },
-        summary="NIM's reward: the last turn is scored, nothing is generated",
+        Route(
+            parse=_parse,
+            label="chat",
+            errors=OPENAI,
+            asks=RewardChatBody,
+            answers=RewardChatReply,
+            example={
+                "model": "rm",
+                "messages": [
+                    {"role": "user", "content": "What is 2+2?"},
+                    {"role": "assistant", "content": "4"},
+                ],
+            },
+            summary="NIM's reward: the last turn is scored, nothing is generated",
+        ),
     )
 
 

@@ -15,7 +15,7 @@ from tureen.contracts import Calibration, Priority, Truncate
 from tureen.errors import InvalidRequest
 from tureen.transports.compat.ask import Ask, Call, Scored, sigmoid
 from tureen.transports.compat.bodies import OPEN
-from tureen.transports.compat.door import Door
+from tureen.transports.compat.door import Door, Route
 from tureen.transports.compat.shapes import NATIVE
 from tureen.transports.json_body import JsonBody
 
@@ -51,20 +51,22 @@ _BODY = JsonBody(GetRewardBody)
 def install(door: Door) -> None:
     door.post(
         "/get_reward",
-        _parse,
-        route="get_reward",
-        errors=NATIVE,
-        asks=GetRewardBody,
-        answers=GetRewardReply,
-        example={
-            "query": ["<s>user: hi\nassistant: hello</s>"],
-            "prompts": ["<s>user: hi\nassistant: "],
-            "labels": [""],
-        },
-        summary="OpenRLHF's remote reward model",
-        hold_s=HOLD_S,
-        lane=Priority.BULK,
-        options={"truncate": ("never", "prompt")},
+        Route(
+            parse=_parse,
+            label="get_reward",
+            errors=NATIVE,
+            asks=GetRewardBody,
+            answers=GetRewardReply,
+            example={
+                "query": ["<s>user: hi\nassistant: hello</s>"],
+                "prompts": ["<s>user: hi\nassistant: "],
+                "labels": [""],
+            },
+            summary="OpenRLHF's remote reward model",
+            hold_s=HOLD_S,
+            lane=Priority.BULK,
+            options={"truncate": ("never", "prompt")},
+        ),
     )
 
 
@@ -84,7 +86,9 @@ def _parse(call: Call) -> Ask:
         splits=splits,
         places=[f"query[{index}]" for index in range(len(samples))],
         model=body.model,
-        truncate=(Truncate.NEVER if call.option("truncate") == Truncate.NEVER else Truncate.PROMPT),
+        truncate=(
+            Truncate.NEVER if call.query.get("truncate") == Truncate.NEVER else Truncate.PROMPT
+        ),
         reply=_reply,
     )
 

@@ -15,7 +15,7 @@ from tureen.transports.compat.bodies import (
     refuse_score_changing,
     truncation_to,
 )
-from tureen.transports.compat.door import Door
+from tureen.transports.compat.door import Door, Route
 from tureen.transports.compat.shapes import OPENAI, NoClaimant
 from tureen.transports.compat.vllm import Usage, new_id
 from tureen.transports.json_body import JsonBody, fields_of
@@ -62,13 +62,15 @@ _BODY, _NATIVE_BODY = JsonBody(PairsBody), JsonBody(ScoreRequest)
 def install(door: Door) -> None:
     door.post(
         "/score",
-        _parse,
-        route="pairs",
-        errors=OPENAI,
-        asks=PairsBody,
-        answers=PairsReply,
-        example={"model": "rm", "text_1": "What is 2+2?", "text_2": ["4", "5"]},
-        summary="vLLM's score: prompts against responses; /v1/score takes the same bodies",
+        Route(
+            parse=_parse,
+            label="pairs",
+            errors=OPENAI,
+            asks=PairsBody,
+            answers=PairsReply,
+            example={"model": "rm", "text_1": "What is 2+2?", "text_2": ["4", "5"]},
+            summary="vLLM's score: prompts against responses; /v1/score takes the same bodies",
+        ),
     )
 
 

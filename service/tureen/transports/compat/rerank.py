@@ -23,7 +23,7 @@ from tureen.transports.compat.bodies import (
     refuse_score_changing,
     truncation_to,
 )
-from tureen.transports.compat.door import Door
+from tureen.transports.compat.door import Door, Route
 from tureen.transports.compat.shapes import OPENAI, TEI, NoClaimant
 from tureen.transports.compat.vllm import Usage, new_id
 from tureen.transports.json_body import JsonBody, fields_of
@@ -133,26 +133,30 @@ def install(door: Door) -> None:
     example = {"model": "rm", "query": "What is 2+2?", "documents": ["4", "5"], "top_n": 1}
     door.post(
         "/rerank",
-        _shared,
-        route="rerank",
-        errors=OPENAI,
-        asks=RerankBody,
-        answers={"anyOf": [RerankReply, tei.RANKS]},
-        example=example,
-        summary="vLLM's, Cohere's and Jina's reranking; text-embeddings-inference's with `texts`",
-        shared_with=TEI,
+        Route(
+            parse=_shared,
+            label="rerank",
+            errors=OPENAI,
+            asks=RerankBody,
+            answers={"anyOf": [RerankReply, tei.RANKS]},
+            example=example,
+            summary="vLLM's, Cohere's and Jina's reranking; text-embeddings-inference's with `texts`",
+            shared_with=TEI,
+        ),
     )
     for version in ("1", "2"):
         door.post(
             f"/v{version}/rerank",
-            partial(_versioned, version=version),
-            route="rerank",
-            errors=OPENAI,
-            asks=DocumentsBody,
-            answers={"anyOf": [RerankReply, {"type": "array", "items": SglangRank}]},
-            example=example,
-            summary="vLLM's, Cohere's and Jina's reranking; SGLang's list with ?format=list",
-            options={"format": ("object", "list")},
+            Route(
+                parse=partial(_versioned, version=version),
+                label="rerank",
+                errors=OPENAI,
+                asks=DocumentsBody,
+                answers={"anyOf": [RerankReply, {"type": "array", "items": SglangRank}]},
+                example=example,
+                summary="vLLM's, Cohere's and Jina's reranking; SGLang's list with ?format=list",
+                options={"format": ("object", "list")},
+            ),
         )
 
 
@@ -231,7 +235,7 @@ def _reply(
     if body.top_n:
         best = best[: body.top_n]
     shown = body.return_documents is not False
-    if scored.call.option("format") == "list":
+    if scored.call.query.get("format") == "list":
         return [
             SglangRank(
                 score=scored.numbers[index],

@@ -6,13 +6,7 @@ from dataclasses import dataclass
 
 from tureen.errors import InvalidRequest
 from tureen.transports.compat.ask import Ask, Call, Scored
-from tureen.transports.compat.bodies import (
-    ActivationBody,
-    Strings,
-    refuse_score_changing,
-)
-
-Text = Strings
+from tureen.transports.compat.bodies import ActivationBody, refuse_score_changing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

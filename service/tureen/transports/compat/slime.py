@@ -16,7 +16,7 @@ from tureen.contracts import Message, Priority, Sample
 from tureen.text.written import Transcript, without_ending
 from tureen.transports.compat.ask import Ask, Call, Scored
 from tureen.transports.compat.bodies import OPEN
-from tureen.transports.compat.door import Door
+from tureen.transports.compat.door import Door, Route
 from tureen.transports.compat.shapes import NATIVE
 from tureen.transports.json_body import JsonBody
 
@@ -68,25 +68,27 @@ _BODY = JsonBody(RemoteRmBody)
 def install(door: Door) -> None:
     door.post(
         "/rm",
-        _parse,
-        route="rm",
-        errors=NATIVE,
-        asks=RemoteRmBody,
-        answers={
-            "anyOf": [
-                {"type": "number"},
-                {"type": "object", "additionalProperties": {"type": "number"}},
-            ]
-        },
-        example={
-            "prompt": [{"role": "user", "content": "What is 2+2?"}],
-            "response": "4<|im_end|>",
-            "label": None,
-        },
-        summary="slime's remote reward model; ?format=dict answers all heads",
-        hold_s=HOLD_S,
-        lane=Priority.BULK,
-        options={"format": ("number", "dict")},
+        Route(
+            parse=_parse,
+            label="rm",
+            errors=NATIVE,
+            asks=RemoteRmBody,
+            answers={
+                "anyOf": [
+                    {"type": "number"},
+                    {"type": "object", "additionalProperties": {"type": "number"}},
+                ]
+            },
+            example={
+                "prompt": [{"role": "user", "content": "What is 2+2?"}],
+                "response": "4<|im_end|>",
+                "label": None,
+            },
+            summary="slime's remote reward model; ?format=dict answers all heads",
+            hold_s=HOLD_S,
+            lane=Priority.BULK,
+            options={"format": ("number", "dict")},
+        ),
     )
 
 
@@ -102,6 +104,6 @@ def _parse(call: Call) -> Ask:
 
 def _reply(scored: Scored) -> object:
     (reward,) = scored.numbers
-    if scored.call.option("format") == "dict":
+    if scored.call.query.get("format") == "dict":
         return {"overall": reward, **scored.heads[0]}
     return reward

@@ -21,7 +21,7 @@ from tureen.engine.scoring import Scoring
 from tureen.text.written import Split
 from tureen.transports.compat.ask import Ask, Call, Scored, descending
 from tureen.transports.compat.bodies import OPEN, refuse, refuse_score_changing, transcript
-from tureen.transports.compat.door import Door
+from tureen.transports.compat.door import Door, Route
 from tureen.transports.compat.shapes import TEI, EmptyBatch, NoClaimant
 from tureen.transports.json_body import JsonBody
 
@@ -144,25 +144,27 @@ _BODY, _INVOCATION = JsonBody(PredictBody), JsonBody(InvocationBody)
 def install(door: Door) -> None:
     door.post(
         "/predict",
-        _predict,
-        route="predict",
+        Route(
+            parse=_predict,
+            label="predict",
+            errors=TEI,
+            asks=PredictBody,
+            answers=_ANSWERS,
+            example={"inputs": [["What is 2+2?", "4"], ["What is 2+2?", "5"]]},
+            summary="text-embeddings-inference's prediction; ?heads=all adds a label for each head",
+        ),
+    )
+    invocation = Route(
+        parse=_invocation,
+        label="invocations",
         errors=TEI,
-        asks=PredictBody,
-        answers=_ANSWERS,
-        example={"inputs": [["What is 2+2?", "4"], ["What is 2+2?", "5"]]},
-        summary="text-embeddings-inference's prediction; ?heads=all adds a label for each head",
+        asks=InvocationBody,
+        answers={"anyOf": [*_ANSWERS["anyOf"], *RANKS["anyOf"]]},
+        example={"query": "What is 2+2?", "texts": ["4", "5"]},
+        summary="text-embeddings-inference's /rerank, or /predict, as SageMaker asks for them",
     )
     for path in ("/", "/invocations"):
-        door.post(
-            path,
-            _invocation,
-            route="invocations",
-            errors=TEI,
-            asks=InvocationBody,
-            answers={"anyOf": [*_ANSWERS["anyOf"], *RANKS["anyOf"]]},
-            example={"query": "What is 2+2?", "texts": ["4", "5"]},
-            summary="text-embeddings-inference's /rerank, or /predict, as SageMaker asks for them",
-        )
+        door.post(path, invocation)
     door.get(
         "/info",
         lambda _, scorer: _info(scorer),

@@ -22,13 +22,14 @@ from tureen.transports.compat.ask import Ask, Call, Scored
 from tureen.transports.compat.bodies import (
     ActivationBody,
     ChatMessage,
+    Strings,
     TextsOrIds,
     conversation,
     refuse,
     refuse_score_changing,
     truncation_to,
 )
-from tureen.transports.compat.door import Door
+from tureen.transports.compat.door import Door, Route
 from tureen.transports.compat.shapes import OPENAI, NoClaimant
 from tureen.transports.json_body import JsonBody
 
@@ -106,7 +107,7 @@ class PoolingInput(ActivationBody):
 class ClassifyBody(PoolingInput):
     """vLLM's; or SGLang's, which has `text`."""
 
-    text: sglang.Text | None = None
+    text: Strings | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,33 +220,39 @@ _TEXT = "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\nhello<|im_end|>\
 def install(door: Door) -> None:
     door.post(
         "/classify",
-        _classify,
-        route="classify",
-        errors=OPENAI,
-        asks=ClassifyBody,
-        answers={"anyOf": [ClassifyReply, sglang.CLASSIFY_ANSWERS]},
-        example={"model": "rm", "input": _TEXT, "use_activation": False},
-        summary="vLLM's and verl's classification; SGLang's where the body has `text`",
+        Route(
+            parse=_classify,
+            label="classify",
+            errors=OPENAI,
+            asks=ClassifyBody,
+            answers={"anyOf": [ClassifyReply, sglang.CLASSIFY_ANSWERS]},
+            example={"model": "rm", "input": _TEXT, "use_activation": False},
+            summary="vLLM's and verl's classification; SGLang's where the body has `text`",
+        ),
     )
     door.post(
         "/v1/embeddings",
-        _embeddings,
-        route="embeddings",
-        errors=OPENAI,
-        asks=EmbeddingsBody,
-        answers=EmbeddingsReply,
-        example={"model": "rm", "input": _TEXT},
-        summary="the reward as verl reads it from SGLang: a vector of one number, no embedding",
+        Route(
+            parse=_embeddings,
+            label="embeddings",
+            errors=OPENAI,
+            asks=EmbeddingsBody,
+            answers=EmbeddingsReply,
+            example={"model": "rm", "input": _TEXT},
+            summary="the reward as verl reads it from SGLang: a vector of one number, no embedding",
+        ),
     )
     door.post(
         "/pooling",
-        _pooling,
-        route="pooling",
-        errors=OPENAI,
-        asks=PoolingBody,
-        answers=PoolingReply,
-        example={"model": "rm", "input": _TEXT, "task": "classify"},
-        summary="vLLM's pooling, task classify",
+        Route(
+            parse=_pooling,
+            label="pooling",
+            errors=OPENAI,
+            asks=PoolingBody,
+            answers=PoolingReply,
+            example={"model": "rm", "input": _TEXT, "task": "classify"},
+            summary="vLLM's pooling, task classify",
+        ),
     )
 
 
