@@ -243,6 +243,22 @@ def test_every_method_asks_for_a_key(locked: OpenDoors):
     raw.channel.close()
 
 
+@pytest.mark.parametrize("keys", [(PLAIN, "guess"), ("guess", PLAIN)])
+def test_of_two_keys_the_first_counts_at_both_doors(locked: OpenDoors, keys: tuple[str, str]):
+    """And of two ids, by which a request is found in logs."""
+    headers = [("authorization", f"Bearer {key}") for key in keys]
+    headers += [("x-request-id", "first"), ("x-request-id", "second")]
+    http = httpx2.get(locked.url + "/v1/models", headers=headers)
+    raw = RawGrpc(locked.target)
+    call = raw.method("ListModels").future(b"", metadata=headers)
+    known = keys[0] == PLAIN
+    assert (call.exception() is None) == known
+    assert (http.status_code == 200) == known
+    assert dict(call.trailing_metadata())["x-request-id"] == "first"
+    assert http.headers["x-request-id"] == "first"
+    raw.channel.close()
+
+
 def test_nothing_secret_is_said(locked: OpenDoors, caplog: pytest.LogCaptureFixture):
     """Neither the keys nor their hashes, wherever one may look."""
     caplog.set_level("DEBUG")

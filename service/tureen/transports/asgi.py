@@ -73,7 +73,7 @@ class Entrance:
             return await self.app(scope, receive, send)
         headers = {
             _NAMES[name]: value.decode("latin-1")
-            for name, value in scope["headers"]
+            for name, value in reversed(scope["headers"])  # of a name that came twice the first
             if name in _NAMES
         }
         request_id = (_ECHOED, enter(headers).request_id.encode())

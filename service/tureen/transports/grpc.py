@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any, NoReturn, TypeVar
@@ -41,6 +41,7 @@ from tureen.transports.soup_routes import administrator
 from tureen.v1 import reward_pb2
 
 Context = grpc.aio.ServicerContext
+Metadata = Mapping[str, str]
 Terms = dict[str, Any]
 Work = Callable[[Scoring, bytes, Terms], Awaitable[object]]
 T = TypeVar("T")
@@ -124,10 +125,10 @@ class RewardService:
     async def score_stream(self, requests: AsyncIterator[bytes], context: Context) -> None:
         """Answers each message when it is done. At most IN_FLIGHT_PER_STREAM are read ahead: beyond
         that the flow control of the connection holds the caller back."""
-        _enter(context)
+        metadata = _enter(context)
         try:
-            self._admission.authenticate(_metadata(context, "authorization"))
-            terms = _terms(context)
+            self._admission.authenticate(metadata.get("authorization"))
+            terms = _terms(context, metadata)
         except TureenError as error:
             with suppress(TureenError), self._admission.recorded("grpc", "stream"):
                 raise
@@ -210,15 +211,16 @@ def _unary(
     admission: Admission, route: str, work: Work, *, admin: bool = False
 ) -> grpc.RpcMethodHandler:
     async def method(requests: AsyncIterator[bytes], context: Context) -> bytes:
-        _enter(context)
+        metadata = _enter(context)
         try:
             with admission.recorded("grpc", route) as record:
-                admission.authenticate(_metadata(context, "authorization"), admin=admin)
+                admission.authenticate(metadata.get("authorization"), admin=admin)
                 admission.scorer()  # as over HTTP, before the message is read
                 raw = await _message(requests, admission.config.receive_timeout_s)
                 with admission.admitted() as scorer:
                     check_size(len(raw), admission.config.max_body_bytes)
-                    answer = await _until_deadline(context, work(scorer, raw, _terms(context)))
+                    terms = _terms(context, metadata)
+                    answer = await _until_deadline(context, work(scorer, raw, terms))
                     failure = record.failure(answer)
             if failure is not None:
                 raise failure
@@ -342,21 +344,21 @@ def _written(contract: object) -> bytes:
     return wire.to_proto(contract).SerializeToString()
 
 
-def _terms(context: Context) -> Terms:
+def _terms(context: Context, metadata: Metadata) -> Terms:
     left_s = context.time_remaining()
     deadline_ns = None if left_s is None else time.monotonic_ns() + int(left_s * 1e9)
-    return {"deadline_ns": deadline_ns, "priority": priority_of(_metadata(context, "x-priority"))}
+    return {"deadline_ns": deadline_ns, "priority": priority_of(metadata.get("x-priority"))}
 
 
-def _enter(context: Context) -> None:
-    """Who calls, in place for this task; their request id goes back as trailing metadata."""
-    given = {
-        key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)
+def _enter(context: Context) -> Metadata:
+    """Who calls, in place for this task; their request id goes back as trailing metadata.
+
+    Returns:
+        What came with the call; of a name that came twice the first, as over HTTP.
+    """
+    metadata = {
+        key: value.decode(errors="replace") if isinstance(value, bytes) else value
+        for key, value in reversed(tuple(context.invocation_metadata() or ()))
     }
-    context.set_trailing_metadata(((REQUEST_ID, enter(given).request_id),))
-
-
-def _metadata(context: Context, key: str) -> str | None:
-    values = dict(context.invocation_metadata() or ())
-    value = values.get(key)
-    return value.decode(errors="replace") if isinstance(value, bytes) else value
+    context.set_trailing_metadata(((REQUEST_ID, enter(metadata).request_id),))
+    return metadata
