@@ -35,9 +35,29 @@ _GPU_CACHE_SHARE = 0.04
 """Of the device's memory, for the keys and values of prompts that come again, of all models on it."""
 _caches: WeakValueDictionary[str, PrefixCache] = WeakValueDictionary()
 """By device: models that share one share the bound."""
-_passes, _passes_lock = [0], threading.Lock()
-"""How many are under way in this process."""
 _CPU_OUT_OF_MEMORY = ("can't allocate memory", "not enough memory")  # of torch's CPU allocator
+
+
+class _Passes:
+    """The forward passes that are under way, of all models of this process."""
+
+    def __init__(self) -> None:
+        self._count, self._lock = 0, threading.Lock()
+
+    @contextmanager
+    def sharing(self, threads: int) -> Iterator[None]:
+        """For one of them; its number of threads holds for the calling thread."""
+        with self._lock:
+            self._count += 1
+            torch.set_num_threads(max(1, threads // self._count))
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._count -= 1
+
+
+_passes = _Passes()
 
 
 class TorchBackend:
@@ -148,17 +168,8 @@ class TorchBackend:
         packing = self._packer.packing(batch.attention_mask, tensors)
         return self._model(**{name: tensors[name] for name in arrays}, packing=packing).float()
 
-    @contextmanager
-    def _share_of_threads(self) -> Iterator[None]:
-        """For one forward pass; the number holds for the calling thread."""
-        with _passes_lock:
-            _passes[0] += 1
-            torch.set_num_threads(max(1, self._threads // _passes[0]))
-        try:
-            yield
-        finally:
-            with _passes_lock:
-                _passes[0] -= 1
+    def _share_of_threads(self) -> AbstractContextManager[None]:
+        return _passes.sharing(self._threads)
 
     def close(self) -> None:
         if self._prefixes is not None:
