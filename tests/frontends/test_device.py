@@ -44,7 +44,7 @@ def test_in_the_place_of_another_it_leaves_it_to_the_next_to_try_again(
     meeting: socket.socket, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
     """It would else say for ever that the model is being loaded."""
-    monkeypatch.setattr(device, "AGAIN_S", 0.0)
+    monkeypatch.setattr(device, "RELOAD_S", 0.0)
     serving = device.serve(NOWHERE, meeting, asyncio.Event())
     assert asyncio.run(asyncio.wait_for(serving, 20)) == 1
     assert "another process tries again" in caplog.text

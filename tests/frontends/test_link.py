@@ -25,7 +25,7 @@ async def linked(answer: Any, heard: list[object]) -> AsyncIterator[tuple[Link, 
     for end in socket.socketpair():
         end.setblocking(False)
         _, link = await loop.create_connection(
-            lambda: Link(answer, heard.append, lambda _: None), sock=end
+            lambda: Link(answer, lambda _, said: heard.append(said), lambda _: None), sock=end
         )
         made.append(link)
     try:

@@ -22,7 +22,7 @@ def test_a_child_that_cannot_be_started_is_tried_again(
                 again.set()
             raise BlockingIOError(11, "Resource temporarily unavailable")
 
-        monkeypatch.setattr(supervisor, "AGAIN_S", 0.0)
+        monkeypatch.setattr(supervisor, "RESPAWN_S", 0.0)
         monkeypatch.setattr(asyncio, "create_subprocess_exec", refused)
         child = supervisor.Child("device", DeviceWork(Config(model=("stub",)), 0))
         await asyncio.wait_for(again.wait(), 10)

@@ -28,7 +28,7 @@ from tureen.frontends.messages import (
 from tureen.transports.admission import Admission
 from tureen.transports.server import HEALTH_PERIOD_S, load
 
-AGAIN_S = 5.0  # after loading failed, until it is tried again
+RELOAD_S = 5.0  # after loading failed, until it is tried again
 
 log = logging.getLogger("tureen")
 
@@ -53,7 +53,7 @@ async def serve(config: Config, listening: socket.socket, told_to_leave: asyncio
                 scorer = loading.result()
             except Exception as error:
                 device.tell(Failed(_portable(error)))
-                await asyncio.wait((leaving,), timeout=AGAIN_S)
+                await asyncio.wait((leaving,), timeout=RELOAD_S)
                 if not leaving.done():
                     log.error("loading failed; another process tries again", exc_info=error)
                     return 1
@@ -74,14 +74,14 @@ class Device:
         self.admission = Admission(config, Metrics())
         self._drain_s = config.drain_s
         self._links: set[Link] = set()
-        self._said: object = None  # to each that comes, too
+        self._said: News | Failed | None = None  # to each that comes, too
         self._tokenizers: Tokenizers | None = None
 
     def link(self) -> Link:
         """For a front end that comes."""
         return Link(self._answer, self._hear, self._welcome)
 
-    def tell(self, what: object) -> None:
+    def tell(self, what: News | Failed) -> None:
         """All of them."""
         self._said = what
         for one in self._links:
@@ -150,7 +150,7 @@ class Device:
                 asked.caller.quota = self.admission.quota(asked.caller.client)
             return written(await remote.answer(scorer, asked))
 
-    def _hear(self, counts: Counts) -> None:
+    def _hear(self, link: Link, counts: Counts) -> None:
         for name, arguments in counts.calls:
             getattr(self.admission.metrics, name)(*arguments)
 

@@ -27,7 +27,7 @@ from tureen.transports.server import Doors, Ports, drained
 from tureen.transports.tracing import tracing_of
 
 OPEN = "open"  # is written to stdout when callers can come
-AGAIN_S = 0.25  # after the device process was not there
+RECONNECT_S = 0.25  # after the device process was not there
 GONE = "the device process ended, and another one is on its way"
 
 Ask = Callable[[object], Awaitable[Any]]
@@ -76,12 +76,14 @@ class Front:
         loop = asyncio.get_running_loop()
         while True:
             with suppress(OSError):
-                _, link = await loop.create_unix_connection(self._made, str(device))
+                _, link = await loop.create_unix_connection(
+                    lambda: Link(_nothing_is_asked, self._hear, lambda _: None), str(device)
+                )
                 await link.lost
                 if self._link is not None:
                     self._link, self._tokenizers = None, {}
                     self._learn(News(None, GONE))
-            await asyncio.sleep(AGAIN_S)
+            await asyncio.sleep(RECONNECT_S)
 
     @property
     def tokenizes(self) -> bool:
@@ -127,10 +129,6 @@ class Front:
         if asked.left_ns is not None:
             asked = replace(asked, left_ns=asked.left_ns - (time.monotonic_ns() - started_ns))
         return read(await self.ask(asked))
-
-    def _made(self) -> Link:
-        link = Link(_nothing_is_asked, lambda said: self._hear(link, said), lambda _: None)
-        return link
 
     def _hear(self, link: Link, said: object) -> None:
         if isinstance(said, News):

@@ -38,14 +38,14 @@ class Link(asyncio.Protocol):
     Args:
         answer: what the other end calls; a TureenError that it raises is raised there. It is
             cancelled when the caller was, or when the other end is gone.
-        hear: takes what the other end tells.
+        hear: takes what the other end tells, and the link that it came by.
         begin: called with the link when it is there.
     """
 
     def __init__(
         self,
         answer: Callable[[Any], Awaitable[object]],
-        hear: Callable[[Any], None],
+        hear: Callable[[Link, Any], None],
         begin: Callable[[Link], None],
     ) -> None:
         self._answer, self._hear, self._begin = answer, hear, begin
@@ -120,7 +120,7 @@ class Link(asyncio.Protocol):
         if kind is _Kind.CALL:
             self._tasks[number] = self._loop.create_task(self._answered(number, what))
         elif kind is _Kind.TELL:
-            self._hear(what)
+            self._hear(self, what)
         elif kind is _Kind.CANCEL:
             if number in self._tasks:
                 self._tasks[number].cancel()

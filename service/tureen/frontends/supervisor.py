@@ -25,7 +25,7 @@ from tureen.transports.logs import say
 from tureen.transports.server import ALL_ANSWERED, LEAVING, Ports, card, leave_on_signal
 
 _READ_BYTES = 2**16
-AGAIN_S = 1.0  # between two starts of a child that dies at once
+RESPAWN_S = 1.0  # between two starts of a child that dies at once
 LEAVE_S = 10.0  # beyond drain_s, until a child is killed
 
 
@@ -88,7 +88,7 @@ async def first_news(place: Path) -> News:
     async def nothing_is_asked(what: object) -> object:
         raise TypeError(f"nobody asks the supervisor, and it was asked for {what}")
 
-    def hear(said: object) -> None:
+    def hear(link: Link, said: object) -> None:
         if found.done():
             return
         if isinstance(said, Failed):
@@ -107,7 +107,7 @@ async def first_news(place: Path) -> News:
             link.close()
         if found.done():
             return found.result()
-        await asyncio.sleep(AGAIN_S)  # it died while it loaded; another one follows
+        await asyncio.sleep(RESPAWN_S)  # it died while it loaded; another one follows
 
 
 class Child:
@@ -153,7 +153,7 @@ class Child:
                 )
             except OSError as error:  # no memory or no process to be had now
                 say(f"{self._name} cannot be started ({error.strerror}); it is tried again")
-                await asyncio.sleep(AGAIN_S)
+                await asyncio.sleep(RESPAWN_S)
                 continue
             assert process.stdin is not None
             process.stdin.write(packed(self._work))
@@ -168,4 +168,4 @@ class Child:
                 self._status = int(status != 0)
                 return
             say(f"{self._name} ended with status {status}; another one is started")
-            await asyncio.sleep(max(0.0, AGAIN_S - (time.monotonic() - started_s)))
+            await asyncio.sleep(max(0.0, RESPAWN_S - (time.monotonic() - started_s)))
