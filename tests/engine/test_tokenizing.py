@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +12,14 @@ import pico
 import pytest
 from held_engine import Engine, request, rewards, run
 
-from tureen.contracts import Sample, ScoreRequest
+from tureen.contracts import Message, Sample, ScoreRequest
 from tureen.engine.loading import load_model
 from tureen.engine.scorer import Scorer
 from tureen.engine.stub_backend import stub_model
 from tureen.engine.tokenizing import SampleTokenizer, Tokenized, TokenizedSample, digest_of
 from tureen.errors import InputTooLong, UnknownHead
 from tureen.text.encoding import TextEncoder
+from tureen.text.written import TokenIds
 
 SAMPLES = (
     Sample(
@@ -111,6 +113,45 @@ def test_a_digest_is_of_all_that_the_device_is_given():
         token_type_ids=window.token_type_ids[1:],
     )
     assert digest_of(moved) != digest_of(window)
+
+
+class Counted(ThreadPoolExecutor):
+    """Threads, and how much was handed to them."""
+
+    given = 0
+
+    def submit(self, *args, **kwargs):
+        self.given += 1
+        return super().submit(*args, **kwargs)
+
+
+@pytest.mark.parametrize(
+    ("sample", "given"),
+    [
+        (SAMPLES[0], 0),
+        (SAMPLES[1], 1),
+        (TokenIds(responses=("",), ids=(1,) * 1000), 0),
+        (TokenIds(responses=("",), ids=(1,) * 100_000), 1),
+        (Sample(prompt="Who?", responses=("No.",), offsets=(((0, 3),),)), 0),
+        (Sample(prompt="Who?", responses=("No.",), offsets=(((0, 3),) * 100_000,)), 1),
+        (Sample(prompt="Who?", responses=("No.",), context=("",) * 100_000), 1),
+        (Sample(messages=(Message(role="user", content="?"),) * 2000, responses=("No.",)), 1),
+        (Sample(prompt="Who?", responses=("No.",) * 5), 1),
+    ],
+)
+def test_what_is_large_leaves_the_event_loop(sample: Sample, given: int):
+    model = stub_model()
+    tokenizer = SampleTokenizer.of(model.encoder, model.heads, None)
+    asked = ScoreRequest(samples=(sample,))
+
+    async def test():
+        plan = tokenizer.plan(asked)
+        chunks = tokenizer.in_chunks(asked.samples, plan, asked.truncate, threads)
+        assert [len(found) async for found, _ in chunks] == [1]
+
+    with Counted(1) as threads:
+        run(test)
+    assert threads.given == given
 
 
 def test_wrong_options_and_samples_are_refused_where_they_are_tokenised():

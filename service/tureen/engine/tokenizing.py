@@ -10,7 +10,7 @@ import hashlib
 import logging
 import time
 import traceback
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence, Sized
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain
@@ -25,6 +25,7 @@ from tureen.model.manifest import HeadSpec
 from tureen.model.redistribution import ablated_windows
 from tureen.text.encoding import EncodedResponse, TextEncoder, Window
 from tureen.text.template import TextSpec
+from tureen.text.written import TokenIds
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _CHUNK_RESPONSES = 16  # are tokenised at a time, so that a big request feeds the device early
-_SHORT_RESPONSES, _SHORT_CHARACTERS = 4, 1024
+_SHORT_RESPONSES, _SHORT_LENGTH = 4, 1024
 """Of a request that is tokenised in place: to hand it to a thread would take longer than that."""
 
 
@@ -167,11 +168,20 @@ def digest_of(window: Window) -> bytes:
 def _is_short(samples: Sequence[Sample]) -> bool:
     if sum(max(1, len(one.responses)) for one in samples) > _SHORT_RESPONSES:
         return False
-    texts = chain.from_iterable(
-        (one.prompt or "", *one.context, *one.responses, *(m.content for m in one.messages or ()))
-        for one in samples
+    return sum(map(_length, samples)) <= _SHORT_LENGTH
+
+
+def _length(sample: Sample) -> int:
+    """In characters, token ids and the caller's token spans; whatever is empty counts as one."""
+    pieces: Iterable[Sized] = (
+        sample.prompt or "",
+        *(message.content for message in sample.messages or ()),
+        *sample.context,
+        *sample.responses,
+        *(spans or () for spans in sample.offsets or ()),
+        *((sample.ids,) if isinstance(sample, TokenIds) else ()),
     )
-    return sum(map(len, texts)) <= _SHORT_CHARACTERS
+    return sum(max(1, len(piece)) for piece in pieces)
 
 
 def _chunks(samples: Sequence[Sample]) -> Iterator[Sequence[Sample]]:
