@@ -26,7 +26,7 @@ from tureen.model.files import write_atomically
 from tureen_training import plots, resume
 from tureen_training.candidates import Asked, Candidate, Ranked
 from tureen_training.journal import journal
-from tureen_training.metrics import bootstrap
+from tureen_training.metrics import mean, singly
 from tureen_training.oracle import OracleOptions, Reward, RewardOracle, connected
 from tureen_training.policies import Sampling, load_policy
 from tureen_training.rollout import Rollout, read_questions, respond
@@ -202,10 +202,10 @@ def figures(records: Sequence[Mapping[str, Any]], n: int) -> dict[str, Any]:
     found["prompts"] = len(rows)
     wanted = {"reward": 0} | ({"gold": 1} if "gold" in records[0] else {})
     for name, place in wanted.items():
-        values = [np.array([best_of_n(row[0], row[place], n)]) for row in rows]
+        values = np.array([best_of_n(row[0], row[place], n) for row in rows])
         one = float(np.mean([row[place].mean() for row in rows]))
-        figure = bootstrap(values, lambda drawn: float(drawn.mean()), baselines={"one": one})
-        found[name] = {"value": figure.value, "low": figure.low, "high": figure.high, "of_one": one}
+        figure = mean(singly(values), baselines={"one": one})
+        found[name] = {**figure.interval(), "of_one": one}
     return found
 
 

@@ -40,6 +40,10 @@ class Figure:
     baseline: float
     baselines: Mapping[str, float] = field(default_factory=dict)
 
+    def interval(self) -> dict[str, float]:
+        """As a report has it."""
+        return {"value": self.value, "low": self.low, "high": self.high}
+
 
 Groups = Sequence[np.ndarray]  # one array a prompt
 

@@ -20,7 +20,7 @@ from transformers import PreTrainedTokenizerFast
 from tureen_training.data.jsonl import records
 from tureen_training.experience import batches
 from tureen_training.losses_ppo import imitation_loss
-from tureen_training.metrics import bootstrap
+from tureen_training.metrics import mean, singly
 from tureen_training.policies import Policy
 from tureen_training.sft import IGNORED
 
@@ -92,18 +92,8 @@ def tax(
         if questions:
             right = np.array([float(_is_right(policy, q, device, batch)) for q in questions])
             guessed = float(np.mean([1 / len(question["texts"]) for question in questions]))
-            found = bootstrap(
-                [right[i : i + 1] for i in range(len(right))],
-                lambda rows: float(np.mean(rows)),
-                baselines={"guessing": guessed},
-            )
-            figures["cloze"] = {
-                "value": found.value,
-                "low": found.low,
-                "high": found.high,
-                "n": found.n,
-                "guessing": guessed,
-            }
+            found = mean(singly(right), baselines={"guessing": guessed})
+            figures["cloze"] = {**found.interval(), "n": found.n, "guessing": guessed}
     return figures
 
 

@@ -39,7 +39,7 @@ from tureen_training.demo.alarms_report import draw, show
 from tureen_training.demo.toy import World
 from tureen_training.demo.toy_policy import Look, Reward, optimise
 from tureen_training.demo.toy_rewards import Making, reward_models, scorer
-from tureen_training.metrics import auroc, bootstrap
+from tureen_training.metrics import auroc, mean
 from tureen_training.runlog import progress
 from tureen_training.watch import START_STEPS, THRESHOLDS, Threshold, Watch
 
@@ -313,12 +313,8 @@ def verdict(runs: Sequence[Run], thresholds: Sequence[Threshold], late: int) -> 
             by_seed.setdefault(run.seed, []).append(float(hit(run, alarms[run.seed, run.name])))
         if not by_seed:
             return None
-        found = bootstrap(
-            [np.array(own) for own in by_seed.values()],
-            lambda rows: float(rows.mean()),
-            baselines={"never": 0.0},
-        )
-        return {"value": found.value, "low": found.low, "high": found.high, "runs": found.n}
+        found = mean([np.array(own) for own in by_seed.values()], baselines={"never": 0.0})
+        return {**found.interval(), "runs": found.n}
 
     def collapsed(run: Run) -> bool:
         return run.kind == "collapsed"

@@ -207,7 +207,7 @@ def timed(curves: dict[str, list[list[float]]], *, every: int, most: int) -> dic
             "gold": curves[arm],
             "episodes": counts,
             "never": sum(count is None for count in counts),
-            "ratio": {"value": found.value, "low": found.low, "high": found.high},
+            "ratio": found.interval(),
             "last_gold": float(np.mean([runs[-1] for runs in curves[arm]])),
         }
     return {"arms": arms, "every": every}

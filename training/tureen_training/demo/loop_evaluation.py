@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from tureen.contracts import Sample, Score
-from tureen_training.metrics import auroc, bootstrap
+from tureen_training.metrics import auroc, bootstrap, mean, singly
 from tureen_training.oracle import RemoteOracle, Reward
 from tureen_training.policies import Policy, Sampling, load_policy, prompt_ids, sample
 from tureen_training.worlds.almanac import gold
@@ -99,13 +99,8 @@ def compared(rows: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, Any]:
     """
 
     def change(name: str) -> dict[str, float]:
-        paired = np.stack([rows["sft"][name], rows["ppo"][name]], axis=1)  # (prompts, 2)
-        found = bootstrap(
-            list(paired[:, None]),
-            lambda drawn: float((drawn[:, 1] - drawn[:, 0]).mean()),
-            baselines={"no change": 0.0},
-        )
-        return {"value": found.value, "low": found.low, "high": found.high}
+        paired = rows["ppo"][name] - rows["sft"][name]  # (prompts,)
+        return mean(singly(paired), baselines={"no change": 0.0}).interval()
 
     def ratio(name: str) -> dict[str, float] | None:
         paired = np.stack([rows["sft"][name], rows["ppo"][name]], axis=1)
@@ -116,7 +111,7 @@ def compared(rows: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, Any]:
             lambda drawn: float(drawn[:, 1].sum() / max(drawn[:, 0].sum(), 1)),
             baselines={"no change": 1.0},
         )
-        return {"value": found.value, "low": found.low, "high": found.high}
+        return found.interval()
 
     def means(name: str) -> dict[str, float]:
         return {policy: float(own[name].mean()) for policy, own in rows.items()}

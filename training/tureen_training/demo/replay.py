@@ -31,6 +31,7 @@ from tureen.model.files import write_atomically
 from tureen_training import plots, ppo
 from tureen_training.demo.toy import LENGTH, VOCABULARY, World
 from tureen_training.demo.toy_language import (
+    SMALL,
     WORDS,
     ToyOracle,
     imitate,
@@ -64,9 +65,7 @@ class Config:
     seeds: int = 3
     first_seed: int = 0
     models: Making = field(default_factory=Making)
-    policy: TinySpec = field(
-        default_factory=lambda: TinySpec(layers=2, width=64, heads=2, context_tokens=48)
-    )
+    policy: TinySpec = SMALL
     lines: int = 2000
     demonstrations: int = 2000
     sft_epochs: int = 4

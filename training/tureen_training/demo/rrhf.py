@@ -30,6 +30,7 @@ from tureen.model.files import write_atomically
 from tureen_training import plots, rrhf
 from tureen_training.demo.toy import LENGTH, World
 from tureen_training.demo.toy_language import (
+    SMALL,
     ToyOracle,
     imitate,
     interval,
@@ -61,9 +62,7 @@ class Config:
     seeds: int = 3
     first_seed: int = 0
     models: Making = field(default_factory=Making)
-    policy: TinySpec = field(
-        default_factory=lambda: TinySpec(layers=2, width=64, heads=2, context_tokens=48)
-    )
+    policy: TinySpec = SMALL
     texts: int = 2000
     sft_epochs: int = 3
     prompts: int = 256

@@ -12,10 +12,9 @@ import numpy as np
 import torch
 
 from tureen.contracts import HeadScore, Limits, ModelInfo, Sample, Score, Uncertainty
-from tureen_training import sft
+from tureen_training import metrics, sft
 from tureen_training.demo.toy import LENGTH, VOCABULARY, World
 from tureen_training.demo.toy_rewards import Making, reward_models, scorer
-from tureen_training.metrics import bootstrap
 from tureen_training.oracle import Reward, RewardOracle, Unscorable
 from tureen_training.policies import Policy, Sampling, TinySpec, prompt_ids, sample
 from tureen_training.worlds.almanac.dataset import tokenizer_of, write_jsonl
@@ -24,6 +23,7 @@ WORDS: Final = [a + b for a in "bdfgklmn" for b in "aeio"]
 """One token each."""
 OTHER_WORDS: Final = "Question: Answer: The mate of is"
 LEARNING_RATE: Final = 4e-3
+SMALL: Final = TinySpec(layers=2, width=64, heads=2, context_tokens=48)
 
 
 def sequence_of(text: str) -> list[int] | None:
@@ -157,9 +157,4 @@ def judged(
 
 def interval(values: Sequence[float]) -> dict[str, float]:
     """Mean over seeds, and its 95 % interval."""
-    found = bootstrap(
-        [np.array([value]) for value in values],
-        lambda rows: float(rows.mean()),
-        baselines={"no change": 0.0},
-    )
-    return {"value": found.value, "low": found.low, "high": found.high}
+    return metrics.mean(metrics.singly(np.array(values)), baselines={"no change": 0.0}).interval()
