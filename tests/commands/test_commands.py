@@ -116,6 +116,10 @@ def test_help_imports_nothing_heavy():
         (["doctor"], "MODEL"),
         (["soup", "mak"], "did you mean 'make'"),
         (["soup", "inspect", "/nowhere"], "/nowhere"),
+        (
+            ["soup", "list", "localhost:8080"],
+            "write http://localhost:8080 or grpc://localhost:8080",
+        ),
         (["export", "/nowhere/at/all"], "/nowhere"),
         (["score", "--model", "stub", *PROMPT], "has no option --model. The model"),
     ],
