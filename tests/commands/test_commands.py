@@ -112,6 +112,10 @@ def test_help_imports_nothing_heavy():
         (["score", "stub", *PROMPT, "--weight", "factuality=nan"], "finite"),
         (["score", "stub", *PROMPT, "--head", "factualty"], "did you mean 'factuality'"),
         (["score", "stub", "--prompt", "a", "--response", " "], "blank"),
+        (
+            ["score", "stub", *PROMPT, "--device", "gpu"],
+            "--device is 'gpu'; known are auto, cpu, cuda, cuda:N, tensorrt and tensorrt:N",
+        ),
         (["score", "nobody", *PROMPT], "no model 'nobody'"),
         (["doctor"], "MODEL"),
         (["soup", "mak"], "did you mean 'make'"),
