@@ -176,6 +176,22 @@ def test_a_status_without_an_error_of_ours(monkeypatch, status, kind):
         assert type(e.value) is kind
 
 
+def test_time_that_was_up_is_told_in_terms_of_timeout_s(monkeypatch):
+    def score(self, request, context):
+        context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "late")
+
+    monkeypatch.setattr(GrpcStandIn, "Score", score)
+    with (
+        StandIn().grpc() as server,
+        GrpcRewardClient(server.address, retry=NEVER) as client,
+        pytest.raises(DeadlineExceeded) as e,
+    ):
+        client.score("p", ["r"])
+    assert str(e.value).startswith(
+        "No answer in time (DEADLINE_EXCEEDED: late); raise timeout_s or send less at once. (from"
+    )
+
+
 def test_an_answer_that_is_none(monkeypatch):
     """A model without limits does not fit the contract."""
     monkeypatch.setattr(GrpcStandIn, "GetModel", lambda *_: reward_pb2.ModelInfo(id="m"))

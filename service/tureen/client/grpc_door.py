@@ -143,6 +143,8 @@ class Door:
         message = f"{status}: {failure.details()}"
         if "Failed parsing HTTP/2" in message:
             message += f"; an HTTP port answers so, and RewardClient asks it: http://{self.target}"
+        if status == "DEADLINE_EXCEEDED":
+            message = f"No answer in time ({message}); raise timeout_s or send less at once."
         return _FOREIGN.get(status, BackendFailure)(message)
 
     def probe(self, channel: Any) -> Any:
