@@ -339,6 +339,23 @@ def test_the_options_are_those_of_the_contract():
     assert set(Options.__annotations__) == names | {"model"}
 
 
+def test_a_closed_client_says_that_it_is(connect):
+    client = connect(max_client_batch_size=8)  # so that a stream need not ask for it
+    assert client.score("p", ["r"])[0].reward == 1.0
+    client.close()
+    samples = [Sample(prompt="p", responses=("r",))]
+    for ask in (
+        lambda: client.score("p", ["r"]),
+        lambda: list(client.stream(samples)),
+        client.models,
+        client.soups,
+        client.healthy,
+        client.ready,
+    ):
+        with pytest.raises(InvalidRequest, match="is closed; ask inside its `with` block"):
+            ask()
+
+
 def test_nobody_is_there(door):
     """Port 1 is nobody's."""
     kind = CLIENTS[DOORS.index(door)]
