@@ -300,6 +300,7 @@ def test_a_key_as_a_file_holds_it(connect, service):
     ("settings", "says"),
     [
         ({"timeout_s": "5"}, "timeout_s is '5'; give a positive number"),
+        ({"timeout_s": 1e12}, r"timeout_s is 1000000000000.0; .* at most 86400"),
         ({"retry": 3}, r"retry is 3; give Retry\(max_retries=…\)"),
     ],
 )

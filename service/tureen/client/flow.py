@@ -39,6 +39,8 @@ from tureen.errors import (
 
 T = TypeVar("T")
 
+LONGEST_TIMEOUT_S = 24 * 3600.0  # that servers take
+
 BODY_BYTES = 4 * 2**20
 """Largest body sent to a server whose own limit was not asked for."""
 
@@ -128,10 +130,11 @@ class Flow:
         clock: Callable[[], float] = time.monotonic,
         draw: Callable[[], float] = random.random,
     ) -> None:
-        if not isinstance(timeout_s, (int, float)):
-            raise InvalidRequest(f"timeout_s is {timeout_s!r}; give a positive number of seconds.")
-        if not timeout_s > 0:
-            raise InvalidRequest(f"timeout_s is {timeout_s}; give a positive number of seconds.")
+        if not (isinstance(timeout_s, (int, float)) and 0 < timeout_s <= LONGEST_TIMEOUT_S):
+            raise InvalidRequest(
+                f"timeout_s is {timeout_s!r}; give a positive number of seconds, at most "
+                f"{LONGEST_TIMEOUT_S:g}."
+            )
         if max_client_batch_size is not None and max_client_batch_size < 1:
             raise InvalidRequest(
                 f"max_client_batch_size is {max_client_batch_size}; give at least 1, or None."
