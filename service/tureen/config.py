@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import yaml
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, YamlConfigSettingsSource
 
 from tureen.engine.limits import EngineLimits
 from tureen.engine.loading import BackendName, DtypeName, RedistributionName
 from tureen.errors import nearest
 from tureen.model.directory import MODELS_VARIABLE
-from tureen.usage import Parser, UsageError
+from tureen.usage import Parser, UsageError, device_name
 
 PREFIX = "TUREEN_"
 C = TypeVar("C", bound="Config")
@@ -66,7 +66,7 @@ class Config(BaseSettings):
         "(`tureen export`) the faster of ONNX Runtime and torch, by a short measurement at start; "
         "else torch.",
     )
-    device: str = Field(
+    device: Annotated[str, AfterValidator(device_name)] = Field(
         default="auto", description="cpu, cuda[:N], tensorrt[:N]; auto: a GPU where there is one."
     )
     dtype: DtypeName = Field(

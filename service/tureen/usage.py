@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
@@ -11,6 +12,13 @@ from tureen.errors import nearest
 
 class UsageError(ValueError):
     """One line for whoever typed the command: what was given, what is allowed, what to do."""
+
+
+def device_name(text: str) -> str:
+    """A device as any backend may know it, whether or not it is here. Raises ValueError."""
+    if re.fullmatch(r"auto|cpu|(cuda|tensorrt)(:\d+)?", text) is None:
+        raise ValueError("known are auto, cpu, cuda, cuda:N, tensorrt and tensorrt:N")
+    return text
 
 
 def told(error: BaseException) -> str:

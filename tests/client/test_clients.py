@@ -300,6 +300,7 @@ def test_a_key_as_a_file_holds_it(connect, service):
     ("settings", "says"),
     [
         ({"timeout_s": "5"}, "timeout_s is '5'; give a positive number"),
+        ({"timeout_s": 1e12}, r"timeout_s is 1000000000000.0; .* at most 86400"),
         ({"retry": 3}, r"retry is 3; give Retry\(max_retries=…\)"),
     ],
 )
@@ -337,6 +338,23 @@ def test_the_four_surfaces_are_one():
 def test_the_options_are_those_of_the_contract():
     names = {field.name for field in fields(ScoreOptions)}
     assert set(Options.__annotations__) == names | {"model"}
+
+
+def test_a_closed_client_says_that_it_is(connect):
+    client = connect(max_client_batch_size=8)  # so that a stream need not ask for it
+    assert client.score("p", ["r"])[0].reward == 1.0
+    client.close()
+    samples = [Sample(prompt="p", responses=("r",))]
+    for ask in (
+        lambda: client.score("p", ["r"]),
+        lambda: list(client.stream(samples)),
+        client.models,
+        client.soups,
+        client.healthy,
+        client.ready,
+    ):
+        with pytest.raises(InvalidRequest, match="is closed; ask inside its `with` block"):
+            ask()
 
 
 def test_nobody_is_there(door):

@@ -244,6 +244,14 @@ class TestBudget:
             "Retry.max_retries (4)."
         )
 
+    def test_what_asks_for_no_reward_speaks_of_none(self):
+        for failure in (ServiceUnreachable("refused"), Overloaded("busy")):
+            theatre = Theatre(retry=Retry(max_retries=0))
+            with pytest.raises(type(failure)) as e:
+                theatre.play(theatre.flow.soups(None), lambda call, failure=failure: failure)
+            assert "rm:8080" in str(e.value)
+            assert "reward" not in str(e.value)
+
     def test_time_runs_out(self):
         theatre = Theatre(
             StandIn(script=[DeadlineExceeded("too slow")] * 99),

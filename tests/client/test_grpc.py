@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socketserver
 import subprocess
 import sys
 import threading
@@ -175,6 +176,22 @@ def test_a_status_without_an_error_of_ours(monkeypatch, status, kind):
         assert type(e.value) is kind
 
 
+def test_time_that_was_up_is_told_in_terms_of_timeout_s(monkeypatch):
+    def score(self, request, context):
+        context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "late")
+
+    monkeypatch.setattr(GrpcStandIn, "Score", score)
+    with (
+        StandIn().grpc() as server,
+        GrpcRewardClient(server.address, retry=NEVER) as client,
+        pytest.raises(DeadlineExceeded) as e,
+    ):
+        client.score("p", ["r"])
+    assert str(e.value).startswith(
+        "No answer in time (DEADLINE_EXCEEDED: late); raise timeout_s or send less at once. (from"
+    )
+
+
 def test_an_answer_that_is_none(monkeypatch):
     """A model without limits does not fit the contract."""
     monkeypatch.setattr(GrpcStandIn, "GetModel", lambda *_: reward_pb2.ModelInfo(id="m"))
@@ -196,8 +213,25 @@ def test_messages_beyond_the_default_of_grpc():
 
 @pytest.mark.parametrize("address", ["http://rm:8081", "https://rm:8081"])
 def test_an_address_that_is_none(address):
-    with pytest.raises(InvalidRequest, match="is no address of a service"):
+    with pytest.raises(InvalidRequest, match=r"is no address .* http:// is for RewardClient"):
         GrpcRewardClient(address)
+
+
+def test_a_port_that_speaks_http():
+    class Door(socketserver.StreamRequestHandler):
+        def handle(self):
+            self.rfile.readline()
+            self.wfile.write(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n")
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Door) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"127.0.0.1:{server.server_address[1]}"
+        with (
+            GrpcRewardClient(address, retry=NEVER) as client,
+            pytest.raises(ServiceUnreachable, match=f"RewardClient asks it: http://{address}"),
+        ):
+            client.models()
+        server.shutdown()
 
 
 def test_root_certificates_want_tls(tmp_path):

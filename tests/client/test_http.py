@@ -129,6 +129,44 @@ def test_the_address_may_have_a_path():
     assert paths == ["/rm/v1/models/org/name 1"]
 
 
+@pytest.mark.parametrize(
+    ("address", "asked"),
+    [("http://rm/v1", "/v1/score"), ("http://rm/v1/", "/v1/score"), ("http://rm/a", "/a/v1/score")],
+)
+def test_the_address_may_end_as_clients_of_openai_have_it(address, asked):
+    paths = []
+
+    def handler(request):
+        paths.append(request.url.path)
+        return httpx2.Response(404)
+
+    transport = httpx2.MockTransport(handler)
+    with (
+        RewardClient(address, retry=NEVER, transport=transport) as client,
+        pytest.raises(InvalidRequest),
+    ):
+        client.score("p", ["r"])
+    assert paths == [asked]
+
+
+@pytest.mark.parametrize("kind", [RewardClient, AsyncRewardClient])
+def test_an_address_of_the_other_door(kind):
+    with pytest.raises(InvalidRequest, match="grpc:// is for GrpcRewardClient"):
+        kind("grpc://rm:8081")
+
+
+def test_time_that_was_up_is_told_in_terms_of_timeout_s():
+    message = "Time was up when 0 bytes of the body had come; give more in X-Request-Timeout-Ms."
+    body = {"error": {"code": "deadline_exceeded", "message": message, "retryable": True}}
+    client = client_of(httpx2.Response(504, json=body), timeout_s=0.5)
+    with pytest.raises(DeadlineExceeded) as e:
+        client.score("p", ["r"])
+    assert str(e.value).startswith(
+        "Time was up when 0 bytes of the body had come; give more in timeout_s. (from "
+        "http://rm:8080, 1 attempt over 0.0 s of timeout_s 0.5; "
+    )
+
+
 @pytest.mark.parametrize("address", ["rm:8080", "ftp://rm", "", "localhost"])
 def test_an_address_that_is_none(address):
     with pytest.raises(InvalidRequest, match="is no address of a service"):

@@ -1,4 +1,4 @@
-"""`tureen soup make --method`: how weights are combined, as it is typed."""
+"""`tureen soup make` and `diff` as they are typed."""
 
 import json
 from pathlib import Path
@@ -69,3 +69,43 @@ def test_options_that_would_do_nothing_are_refused(
     assert problem in error
     assert len(error.splitlines()) == 1
     assert not (tmp_path / "s").exists()
+
+
+@pytest.mark.parametrize(
+    ("coefficients", "problem"),
+    [
+        (["0.5"], "2 models and 1 of --coefficient; give one for each"),
+        (["0.5", "0.75"], "add up to 1.25; they must add up to 1"),
+    ],
+)
+def test_coefficients_are_counted_and_added_up_before_anything_is_opened(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, coefficients: list[str], problem: str
+):
+    options = [part for one in coefficients for part in ("--coefficient", one)]
+    arguments = ["soup", "make", "nowhere-a", "nowhere-b", "--out", str(tmp_path / "s")]
+    assert cli.main([*arguments, *options]) == 2
+    error = capsys.readouterr().err
+    assert problem in error
+    assert len(error.splitlines()) == 1
+
+
+def test_a_checkpoint_given_twice_is_told_of(
+    capsys: pytest.CaptureFixture[str], members: list[str], tmp_path: Path
+):
+    def warnings_of(*models: str) -> str:
+        assert cli.main(["soup", "make", *models, "--out", str(tmp_path / "s")]) == 0
+        return capsys.readouterr().err
+
+    assert warnings_of(*members) == ""
+    warned = warnings_of(*members, members[0])
+    assert "warning: member-0-2 is the same checkpoint as member-0 (sha256 " in warned
+    assert len(warned.splitlines()) == 1
+
+
+def test_diff_of_two_architectures_says_which_has_no_such_tensor(
+    capsys: pytest.CaptureFixture[str], members: list[str], tmp_path: Path
+):
+    other = str(pico.llama_reward(tmp_path / "llama"))
+    assert cli.main(["soup", "diff", members[0], other]) == 2
+    error = capsys.readouterr().err
+    assert f"{other} has none; only models of one architecture" in error

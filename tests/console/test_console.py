@@ -13,7 +13,7 @@ import httpx2
 import pytest
 from console.conftest import Open, Seen
 from doors import OpenDoors, open_doors
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 pytestmark = pytest.mark.slow
 
@@ -98,6 +98,31 @@ def test_whiskers_reach_one_standard_deviation_to_either_side(open_page: Open):
             assert float((bar.get_attribute(end) or "").rstrip("%")) == pytest.approx(
                 expected, abs=0.006
             )
+
+
+def test_a_single_member_has_no_spread_to_show(open_page: Open):
+    """An answer as the stub's, but of a model of one member."""
+    page = open_page()
+    members = 1
+
+    def answer(route: Route) -> None:
+        body = route.fetch().json()
+        for one in body["results"][0]["scores"]:
+            if members == 1:
+                one["uncertainty"] |= {"std": 0.0, "members": 1}
+                for head in one["heads"].values():
+                    head["std"] = 0.0
+        route.fulfill(json=body)
+
+    page.route("**/v1/score", answer)
+    score(page)
+    expect(page.locator("#cards")).not_to_contain_text("±")
+    expect(page.locator("#cards")).not_to_contain_text("members")
+    expect(page.locator("svg .whisker")).to_have_count(0)
+    members = 3
+    page.get_by_role("button", name="Score", exact=True).click()
+    expect(page.locator("#cards .reward").first).to_contain_text("; 3 members, ")
+    expect(page.locator("svg .whisker")).to_have_count(2 * 4 * 3)
 
 
 def test_coloured_pieces_tile_the_text_and_add_up_to_the_reward(open_page: Open):

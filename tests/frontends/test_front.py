@@ -19,7 +19,7 @@ from tureen.engine.remote import Answer, Asked
 from tureen.engine.scorer import Scorer
 from tureen.engine.scoring import Scoring
 from tureen.engine.tokenizing import SampleTokenizer
-from tureen.errors import DeadlineExceeded, UnknownHead
+from tureen.errors import DeadlineExceeded, Overloaded, UnknownHead
 from tureen.frontends import device as device_process
 from tureen.frontends.device import Device
 from tureen.frontends.front import Front
@@ -100,6 +100,24 @@ def test_it_tokenises_as_soon_as_it_can(monkeypatch: pytest.MonkeyPatch, tmp_pat
             with pytest.raises(UnknownHead, match="'beauty'"):
                 await both.scorer.score(request(SAMPLE, heads=("beauty",)))
             assert len(both.asked) == count  # the device process was not even asked
+
+    asyncio.run(test())
+
+
+def test_a_client_that_was_refused_is_let_in_before_its_texts_are_tokenised(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    async def test() -> None:
+        async with linked(monkeypatch, tmp_path / "device") as (both, (device, engine, _)):
+            device.hand_out(device_process.tokenizers_of(engine))
+            await both.until(lambda: both.front.tokenizes)
+            tokenised = []
+            for most in (0, 0, 4096, 4096):
+                engine._permits.most = most
+                with pytest.raises(Overloaded) if not most else contextlib.nullcontext():
+                    await both.scorer.score(request(SAMPLE))
+                tokenised.append(both.asked[-1].tokenized is not None)
+            assert tokenised == [True, False, False, True]
 
     asyncio.run(test())
 

@@ -92,6 +92,20 @@ def test_an_unknown_name_says_where_it_was_looked_for(monkeypatch, tmp_path):
     assert MODELS_VARIABLE in message
 
 
+def test_a_misspelt_name_is_offered_the_nearest_of_the_models_there(monkeypatch, tmp_path):
+    for name, file in {"astronomy-qa": "tureen.json", "judge": "config.json", "notes": "x"}.items():
+        (tmp_path / "models" / name).mkdir(parents=True)
+        (tmp_path / "models" / name / file).write_text("{}")
+    monkeypatch.setenv(MODELS_VARIABLE, f"{tmp_path / 'nowhere'}:{tmp_path / 'models'}")
+    with pytest.raises(ModelError, match="no model 'astronmy-qa'; did you mean 'astronomy-qa'"):
+        find_model("astronmy-qa")
+    with pytest.raises(ModelError) as caught:
+        find_model("zzz")
+    known = str(caught.value).partition("Known: ")[2].partition(". Give")[0].split(", ")
+    assert {"astronomy-qa", "judge"} <= set(known)  # and what the checkout has
+    assert "notes" not in known
+
+
 @pytest.mark.parametrize("name", ["./nowhere", "/nowhere/at/all", "a/b/c"])
 def test_a_path_that_is_not_there(name):
     with pytest.raises(ModelError, match="is no directory"):

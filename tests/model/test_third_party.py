@@ -130,6 +130,10 @@ def test_an_adapter_is_to_be_merged_first(tmp_path: Path):
     [
         (lambda d: d.update(architectures=["BertForMaskedLM"]), "holds a BertForMaskedLM"),
         (lambda d: d.update(architectures=["MyRewardModel"]), "holds a MyRewardModel"),
+        (
+            lambda d: d.update(architectures=["Qwen2ForCausalLM"]),
+            "holds a Qwen2ForCausalLM.*…ForSequenceClassification, or train .*`tureen-train reward`",
+        ),
         (lambda d: d.update(id2label={"0": "penalty"}), "a head is named 'penalty'.*id2label"),
         (lambda d: d.update(id2label={"0": "a", "1": "a"}), "'a' twice"),
         (lambda d: d.update(max_position_embeddings=None), "how long an input may be"),

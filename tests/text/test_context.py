@@ -1,9 +1,11 @@
 """Contexts are read once, and as if they were read each time."""
 
+import sys
+
 import pico_tokenizers
 import pytest
 
-from tureen.text.context import ContextReader
+from tureen.text.context import OVERHEAD_BYTES, ContextReader
 from tureen.text.layout import private_backend, tokenize
 
 
@@ -38,14 +40,22 @@ def test_the_same_text_in_other_passages_has_other_sentences(reader: ContextRead
 
 def test_what_is_long_or_was_not_met_for_long_is_read_again():
     one = ContextReader(private_backend(pico_tokenizers.bert_like())).read(("it is.",))
-    reader = ContextReader(private_backend(pico_tokenizers.bert_like()), 2 * one.nbytes)
-    long = ("it is. " * 20,)
+    room = 2 * (one.nbytes + OVERHEAD_BYTES)
+    reader = ContextReader(private_backend(pico_tokenizers.bert_like()), room)
+    long = ("it is. " * 400,)
     assert reader.read(long) is not reader.read(long)
     first, second = reader.read(("it is.",)), reader.read(("is it.",))
     assert reader.read(("it is.",)) is first
     reader.read(("it. is",))
     assert reader.read(("it is.",)) is first
     assert reader.read(("is it.",)) is not second
+
+
+def test_texts_are_not_kept(reader: ContextReader):
+    text = "x" * 100_000  # one unknown token
+    before = sys.getrefcount(text)
+    assert len(reader.read((text,))) == 1
+    assert sys.getrefcount(text) == before
 
 
 def test_no_context(reader: ContextReader):

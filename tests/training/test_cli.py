@@ -9,6 +9,12 @@ from tureen_training import cli
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Long:
+    short: tuple[str, ...] = ("x",) * 20  # of each four characters and a comma and a space but one
+    long: tuple[str, ...] = ("x",) * 21
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """Made for the test."""
 
@@ -48,6 +54,12 @@ def test_the_fields_stand_in_columns_with_what_they_may_be(capsys):
     out = capsys.readouterr().out
     assert re.search(r"--kl-target-nats-per-response +null$", out, re.MULTILINE)
     assert re.search(r"--on-swap +log  \(or refuse\)$", out, re.MULTILINE)
+
+
+def test_of_a_long_default_help_shows_the_beginning():
+    lines = cli.describe(Long).splitlines()
+    assert lines[-2].endswith("  [" + ", ".join(['"x"'] * 20) + "]")  # 20·3 + 19·2 + 2 = 100
+    assert lines[-1].endswith('"x", …')  # 100 characters end behind the twentieth comma
 
 
 @pytest.mark.parametrize(

@@ -118,7 +118,7 @@ def test_a_part_and_a_limit(members: Path, capsys):
         (["--device", "cuda:99"], "device is 'cuda:99'; here are: auto, cpu"),
         (["--limit", "0"], "limit is 0; give at least 1"),
         (["--model", "grounded-qx"], "no model 'grounded-qx'"),
-        (["--data", "/nowhere"], "/nowhere holds no file dev_feedback"),
+        (["--data", "/nowhere"], "data is '/nowhere', which does not exist; give the directory"),
     ],
 )
 def test_mistakes_are_one_line(members: Path, options: list[str], problem: str, capsys):

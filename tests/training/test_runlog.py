@@ -43,6 +43,41 @@ def test_a_tracker_that_is_not_there_is_said_to_be(tmp_path, monkeypatch):
         runlog.accelerator_for("trackio", tmp_path)
 
 
+class Clock:
+    now_s = 100.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def lines_of(capsys, items, seconds: float, **settings) -> list[str]:
+    """What a log file holds of work that takes so long for each item."""
+    clock, seen = Clock(), []
+    for item in runlog.progress(items, "reading", clock=clock, **settings):
+        seen.append(item)
+        clock.now_s += seconds
+    assert seen == [*range(10)]
+    return capsys.readouterr().err.splitlines()
+
+
+def test_long_work_says_in_a_log_file_how_far_it_is(capsys):
+    expected = [
+        "reading: 2/10, 00:40 elapsed, 02:40 remaining",
+        "reading: 4/10, 01:20 elapsed, 02:00 remaining",
+        "reading: 6/10, 02:00 elapsed, 01:20 remaining",
+        "reading: 8/10, 02:40 elapsed, 00:40 remaining",
+    ]
+    assert lines_of(capsys, range(10), 20.0) == expected
+    assert lines_of(capsys, iter(range(10)), 20.0, total=10) == expected
+    assert lines_of(capsys, iter(range(10)), 20.0)[0] == "reading: 2, 00:40 elapsed"
+
+
+def test_short_work_says_nothing_nor_does_another_process(capsys, monkeypatch):
+    assert lines_of(capsys, range(10), 2.9) == []
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert lines_of(capsys, range(10), 20.0) == []
+
+
 def test_curves_are_a_png(tmp_path):
     records = [
         {"event": "data", "step": 0},

@@ -80,6 +80,11 @@ def test_every_setting_can_be_given_in_every_way(tmp_path: Path, monkeypatch):
         assert config.load(["--config", str(file)]).model_dump() == by_flag.model_dump(), name
 
 
+@pytest.mark.parametrize("name", ["auto", "cpu", "cuda", "cuda:1", "tensorrt", "tensorrt:0"])
+def test_devices_that_are_known(name: str):
+    assert config.load(["--device", name]).device == name
+
+
 def test_several_models_come_in_every_way_and_in_their_order(tmp_path: Path, monkeypatch):
     for flags in (["a", "b"], ["--model", "a", "--model", "b"], ["a", "--model", "b"]):
         assert config.load(flags).model == ("a", "b")
@@ -108,6 +113,8 @@ def test_keys_are_not_shown(monkeypatch):
         (["--http-port", "x"], "http_port is 'x': input should be a valid integer"),
         (["--http-port", "70000"], "less than or equal to 65535 (--http-port, TUREEN_HTTP_PORT)"),
         (["--backend", "tensorflow"], "invalid choice: 'tensorflow'"),
+        (["--device", "gpu"], "device is 'gpu': known are auto, cpu, cuda, cuda:N, tensorrt and"),
+        (["--device", "cuda:one"], "(--device, TUREEN_DEVICE)"),
         (["--upstream-activation", "vlm"], "invalid choice: 'vlm'"),
         (["--drain-s", "nan"], "finite"),
         (["--max-client-batch-size", "9999"], "above max_concurrent_requests"),

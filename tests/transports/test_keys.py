@@ -183,7 +183,7 @@ def test_the_key_of_a_trainer_keeps_it_in_the_bulk_lane(locked: OpenDoors):
         labels = {"model": "stub", "lane": lane}
         return registry.get_sample_value("tureen_queue_entries", labels)
 
-    body = {"samples": [{"prompt": "p", "responses": [f"r{i}" for i in range(400)]}]}
+    body = {"samples": [{"prompt": "p", "responses": [f"r{i}" for i in range(1000)]}]}
     headers = {**bearer(TRAINER), "x-priority": "interactive"}
     locked.gate.hold()
     with ThreadPoolExecutor(1) as pool:

@@ -34,6 +34,7 @@ STAGES = {
     "demo": "a claim of the literature on a toy task: demo NAME, known: " + ", ".join(DEMOS),
 }
 HELP = ("-h", "--help")
+DEFAULT_SHOWN = 100  # characters of a default that help shows
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -58,7 +59,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             stage = f"demo.{name}"
         module = importlib.import_module(f"tureen_training.{stage.replace('-', '_')}")
         if any(option in HELP for option in options):
-            print(describe(module.Config))
+            more = [module.more_help()] if hasattr(module, "more_help") else []
+            print("\n\n".join([describe(module.Config), *more]))
             return 0
         module.main(configuration(module.Config, options))
     except ModuleNotFoundError as error:
@@ -175,7 +177,8 @@ def usage() -> str:
 
 
 def describe(kind: type[Any]) -> str:
-    """The docstring of a config, then each field with its default and what it may be instead."""
+    """The docstring of a config, then each field with its default, of a long one the beginning, and what it may be
+    instead."""
     fields = dataclasses.fields(kind)
     hints = typing.get_type_hints(kind)
     width = max(len(option(field.name)) for field in fields) + 2
@@ -188,6 +191,8 @@ def describe(kind: type[Any]) -> str:
             default = "required"
         elif not isinstance(default, str):  # as an option takes it
             default = json.dumps(default, default=dataclasses.asdict)
+            if len(default) > DEFAULT_SHOWN:
+                default = default[:DEFAULT_SHOWN] + " …"
         if typing.get_origin(hints[field.name]) is typing.Literal:
             default += f"  (or {', '.join(c for c in get_args(hints[field.name]) if c != default)})"
         lines.append(f"  {option(field.name):{width}s}{default}".rstrip())

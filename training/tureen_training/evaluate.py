@@ -23,12 +23,12 @@ from tureen_training.evaluation.config import Config
 from tureen_training.evaluation.files import local
 from tureen_training.evaluation.job import Job
 from tureen_training.evaluation.subjects import Subjects
-from tureen_training.evaluation.suites import SUITES, chosen
+from tureen_training.evaluation.suites import SUITES, chosen, listing
 from tureen_training.evaluation.table import print_table
 from tureen_training.metrics import Figure
 from tureen_training.report import versions
 
-__all__ = ["Config", "as_json", "as_record", "main"]
+__all__ = ["Config", "as_json", "as_record", "main", "more_help"]
 
 
 def main(config: Config) -> dict[str, Figure]:
@@ -52,7 +52,7 @@ def main(config: Config) -> dict[str, Figure]:
                     raise
                 print(f"note: {name} is left out: {error}", file=sys.stderr)  # noqa: T201
                 continue
-            judged = " · ".join(f"{j['name']} {j['fingerprint']}" for j in job.facts["judged"])
+            judged = " · ".join(_named(**one) for one in job.facts["judged"])
             later = [note for note in job.notes if note not in job.said]
             print_table(f"{name}, {config.split} · {judged}", figures, later)
             if out is not None:
@@ -62,6 +62,17 @@ def main(config: Config) -> dict[str, Figure]:
         raise ValueError(f"{config.data} has the files of none of {', '.join(names)}")
     print(as_json(found))  # noqa: T201 - the answer of the command
     return found
+
+
+def more_help() -> str:
+    """What `tureen-train evaluate --help` says behind the fields."""
+    return f"Suites:\n{listing()}"
+
+
+def _named(what: str, name: str, fingerprint: str) -> str:
+    """For a title. A reward that reads nothing has no fingerprint but its name, and its seed."""
+    own = fingerprint.partition(":")[0] == name
+    return fingerprint if own else f"{name} {fingerprint}"
 
 
 def split_named(name: str) -> Split | None:

@@ -7,7 +7,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -18,12 +18,42 @@ if TYPE_CHECKING:
 
 ItemT = TypeVar("ItemT")
 ReportTo = Literal["none", "tensorboard", "trackio"]
+LINE_EVERY_S = 30.0
 
 
-def progress(items: Iterable[ItemT], what: str, total: int | None = None) -> Iterator[ItemT]:
-    """A bar on a terminal; nothing in a log file, where a bar is noise, nor of any process but the first."""
-    quiet = not sys.stderr.isatty() or os.environ.get("LOCAL_RANK", "0") != "0"
-    yield from tqdm(items, desc=what, total=total, disable=quiet, dynamic_ncols=True)
+def progress(
+    items: Iterable[ItemT],
+    what: str,
+    total: int | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> Iterator[ItemT]:
+    """A bar on a terminal; in a log file, where a bar is noise, a line now and then. Of the first process alone."""
+    if os.environ.get("LOCAL_RANK", "0") != "0":
+        yield from items
+    elif sys.stderr.isatty():
+        yield from tqdm(items, desc=what, total=total, dynamic_ncols=True)
+    else:
+        yield from _in_lines(items, what, total, clock)
+
+
+def _in_lines(
+    items: Iterable[ItemT], what: str, total: int | None, clock: Callable[[], float]
+) -> Iterator[ItemT]:
+    """How far it is, at most every LINE_EVERY_S; of work that is shorter nothing."""
+    if total is None and isinstance(items, Sized):
+        total = len(items)
+    started_s = said_s = clock()
+    for done, item in enumerate(items):
+        now_s = clock()
+        if now_s - said_s >= LINE_EVERY_S:
+            said_s, elapsed_s = now_s, now_s - started_s
+            line = f"{what}: {done}{'' if total is None else f'/{total}'}"
+            line += f", {tqdm.format_interval(elapsed_s)} elapsed"
+            if total is not None and done:
+                remaining_s = elapsed_s * (total - done) / done
+                line += f", {tqdm.format_interval(remaining_s)} remaining"
+            print(line, file=sys.stderr, flush=True)  # noqa: T201 - where the bar would be
+        yield item
 
 
 def accelerator_for(report_to: ReportTo, directory: Path) -> Accelerator:

@@ -144,6 +144,7 @@ class AsyncSurface(Surface):
         try:
             return await self._run(self._flow.score(request), call)
         except TureenError as error:
+            self._flow.require_open()  # else every sample left would say so
             return failed_answer(request.samples[0], error)
 
     async def rank(
@@ -206,12 +207,15 @@ class AsyncSurface(Surface):
         )
 
     async def healthy(self) -> bool:
+        self._flow.require_open()
         return await self._probe(ready=False)
 
     async def ready(self) -> bool:
+        self._flow.require_open()
         return await self._probe(ready=True)
 
     async def close(self) -> None:
+        self._flow.closed = True
         await self._close()
 
     async def __aenter__(self) -> Self:
@@ -226,6 +230,7 @@ class AsyncSurface(Surface):
         async def attempt(one: Call) -> Any:
             async with permits:
                 try:
+                    self._flow.require_open()
                     return await call(one)
                 except TureenError as error:
                     return error

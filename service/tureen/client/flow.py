@@ -30,6 +30,7 @@ from tureen.contracts import (
 )
 from tureen.errors import (
     BackendFailure,
+    DeadlineExceeded,
     InvalidRequest,
     ServiceUnreachable,
     TureenError,
@@ -37,6 +38,8 @@ from tureen.errors import (
 )
 
 T = TypeVar("T")
+
+LONGEST_TIMEOUT_S = 24 * 3600.0  # that servers take
 
 BODY_BYTES = 4 * 2**20
 """Largest body sent to a server whose own limit was not asked for."""
@@ -127,10 +130,11 @@ class Flow:
         clock: Callable[[], float] = time.monotonic,
         draw: Callable[[], float] = random.random,
     ) -> None:
-        if not isinstance(timeout_s, (int, float)):
-            raise InvalidRequest(f"timeout_s is {timeout_s!r}; give a positive number of seconds.")
-        if not timeout_s > 0:
-            raise InvalidRequest(f"timeout_s is {timeout_s}; give a positive number of seconds.")
+        if not (isinstance(timeout_s, (int, float)) and 0 < timeout_s <= LONGEST_TIMEOUT_S):
+            raise InvalidRequest(
+                f"timeout_s is {timeout_s!r}; give a positive number of seconds, at most "
+                f"{LONGEST_TIMEOUT_S:g}."
+            )
         if max_client_batch_size is not None and max_client_batch_size < 1:
             raise InvalidRequest(
                 f"max_client_batch_size is {max_client_batch_size}; give at least 1, or None."
@@ -143,6 +147,15 @@ class Flow:
         self._batch_size = max_client_batch_size
         self.clock, self.draw = clock, draw
         self._known: ModelList | None = None
+        self.closed = False
+
+    def require_open(self) -> None:
+        """Raises InvalidRequest once the client is closed."""
+        if self.closed:
+            raise InvalidRequest(
+                f"this client of {self.address} is closed; ask inside its `with` block, or make "
+                "another one."
+            )
 
     def models(self) -> Steps[ModelList]:
         models = self._known = yield from self._ask("models", None, _Budget(self))
@@ -165,7 +178,7 @@ class Flow:
         return default[0]
 
     def rank(self, request: RankRequest) -> Steps[RankResponse]:
-        return (yield from self._ask("rank", request, _Budget(self)))
+        return (yield from self._ask("rank", request, _Budget(self, rewards=True)))
 
     def soups(self, model: str | None) -> Steps[SoupList]:
         return (yield from self._ask("soups", model, _Budget(self)))
@@ -193,7 +206,7 @@ class Flow:
         """
         if not request.samples:
             raise InvalidRequest("samples is empty; give at least one.", field="samples")
-        budget = _Budget(self)
+        budget = _Budget(self, rewards=True)
         responses, body_bytes = yield from self._limits(request, budget)
         ledger = Ledger(split(request.samples, responses, body_bytes))
         while todo := ledger.open():
@@ -259,10 +272,10 @@ class Flow:
 
 
 class _Budget:
-    """Time and attempts of one conversation."""
+    """Time and attempts of one conversation. rewards: it asks for some."""
 
-    def __init__(self, flow: Flow) -> None:
-        self._flow = flow
+    def __init__(self, flow: Flow, *, rewards: bool = False) -> None:
+        self._flow, self._rewards = flow, rewards
         self._started_s = flow.clock()
         self._fruitless = 0
         self.attempts = 1
@@ -292,12 +305,16 @@ class _Budget:
         tries = f"{self.attempts} attempt{'s' * (self.attempts > 1)} over {spent_s:.1f} s"
         if isinstance(error, ServiceUnreachable):
             return ServiceUnreachable(
-                f"{flow.address} did not answer {tries} (last: {error.message}). No reward was "
-                f"substituted. Start the service with 'tureen serve', or raise timeout_s "
-                f"({flow.timeout_s:g}) or Retry.max_retries ({flow.retry.max_retries})."
+                f"{flow.address} did not answer {tries} (last: {error.message}). "
+                f"{'No reward was substituted. ' if self._rewards else ''}Start the service with "
+                f"'tureen serve', or raise timeout_s ({flow.timeout_s:g}) or Retry.max_retries "
+                f"({flow.retry.max_retries})."
             )
+        if isinstance(error, DeadlineExceeded):
+            tries += f" of timeout_s {flow.timeout_s:g}"
+        nothing = "; no reward was substituted" if self._rewards else ""
         return type(error)(
-            f"{error.message} (from {flow.address}, {tries}; no reward was substituted)",
+            f"{error.message} (from {flow.address}, {tries}{nothing})",
             field=error.field,
             got=error.got,
             limit=error.limit,

@@ -69,9 +69,10 @@ class Door:
         self.metadata = tuple(headers.items())
         scheme, separator, rest = address.partition("://")
         if separator and scheme not in ("grpc", "grpcs"):
+            other = "; http:// is for RewardClient" if scheme in ("http", "https") else ""
             raise InvalidRequest(
-                f"{address!r} is no address of a service; give one such as 'localhost:8081', or "
-                "'grpcs://host:port' for TLS."
+                f"{address!r} is no address of a service over gRPC{other}; give one such as "
+                "'localhost:8081', or 'grpcs://host:port' for TLS."
             )
         self.target, self.credentials = rest if separator else address, None
         trust.check(scheme == "grpcs", address, "a grpcs://")
@@ -139,7 +140,12 @@ class Door:
                     if detail.Unpack(info):
                         return from_info(self.wire.from_proto(ErrorInfo, info))
         status = failure.code().name
-        return _FOREIGN.get(status, BackendFailure)(f"{status}: {failure.details()}")
+        message = f"{status}: {failure.details()}"
+        if "Failed parsing HTTP/2" in message:
+            message += f"; an HTTP port answers so, and RewardClient asks it: http://{self.target}"
+        if status == "DEADLINE_EXCEEDED":
+            message = f"No answer in time ({message}); raise timeout_s or send less at once."
+        return _FOREIGN.get(status, BackendFailure)(message)
 
     def probe(self, channel: Any) -> Any:
         """The health check under way."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 CONNECT_TIMEOUT_S = 5.0  # a dead host must leave time for another attempt
 
+_TIMEOUT = "X-Request-Timeout-Ms"
 _PROBES = {False: "/healthz", True: "/readyz"}  # by readiness
 
 # What a status means when something else than Tureen, a proxy say, gave it.
@@ -55,10 +56,13 @@ def _session(address: str, headers: dict[str, str], trust: Trust, transport: Any
     """The arguments of httpx2's client of either kind."""
     scheme = address.partition("://")[0]
     if scheme not in ("http", "https"):
+        other = "; grpc:// is for GrpcRewardClient" if scheme in ("grpc", "grpcs") else ""
         raise InvalidRequest(
-            f"{address!r} is no address of a service; give one such as 'http://localhost:8080'."
+            f"{address!r} is no address of a service over HTTP{other}; give one such as "
+            "'http://localhost:8080'."
         )
-    session: dict[str, Any] = {"base_url": address, "headers": headers, "transport": transport}
+    root = address.rstrip("/").removesuffix("/v1")  # every path here begins with it
+    session: dict[str, Any] = {"base_url": root, "headers": headers, "transport": transport}
     trust.check(scheme == "https", address, "an https://")
     if any(trust):
         session["verify"] = context = ssl.create_default_context(cafile=trust.root_certificates)
@@ -72,7 +76,7 @@ def _question(call: Call) -> dict[str, Any]:
     import httpx2
 
     timeout = httpx2.Timeout(call.timeout_s, connect=min(call.timeout_s, CONNECT_TIMEOUT_S))
-    headers = {"x-request-timeout-ms": str(max(1, int(call.timeout_s * 1000))), **trace_context()}
+    headers = {_TIMEOUT.lower(): str(max(1, int(call.timeout_s * 1000))), **trace_context()}
     asked: dict[str, Any] = {"headers": headers, "timeout": timeout}
     match call.operation:
         case "models":
@@ -114,9 +118,13 @@ class _ErrorBody:
 
 def _error(response: httpx2.Response) -> TureenError:
     try:
-        return from_info(codec.read(_ErrorBody, response.content).error)
+        info = codec.read(_ErrorBody, response.content).error
     except ValueError:
         pass  # not one of ours
+    else:
+        if info.code == DeadlineExceeded.code:  # the header is what became of timeout_s
+            info = replace(info, message=info.message.replace(_TIMEOUT, "timeout_s"))
+        return from_info(info)
     wait_s = response.headers.get("retry-after", "")
     kind = _FOREIGN.get(response.status_code, InvalidRequest)
     return kind(

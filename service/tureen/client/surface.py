@@ -190,8 +190,8 @@ class Surface:
     """What all clients are made from.
 
     Args:
-        address: of the service. "http://localhost:8080", "https://…"; over gRPC "localhost:8081",
-            "grpcs://…" (TLS).
+        address: of the service. "http://localhost:8080", "https://…", where a "/v1" at the end, as
+            clients of OpenAI have it, may stand; over gRPC "localhost:8081", "grpcs://…" (TLS).
         api_key: sent as `Authorization: Bearer`.
         timeout_s: budget of a call, retries included; the server drops work that can no longer be
             in time.

@@ -136,6 +136,7 @@ class SyncSurface(Surface):
         try:
             return self._run(self._flow.score(request), call)
         except TureenError as error:
+            self._flow.require_open()  # else every sample left would say so
             return failed_answer(request.samples[0], error)
 
     def rank(
@@ -197,13 +198,16 @@ class SyncSurface(Surface):
 
     def healthy(self) -> bool:
         """Does the process live? One question, no retries; False also when nobody answers."""
+        self._flow.require_open()
         return self._probe(ready=False)
 
     def ready(self) -> bool:
         """Would it score now? One question, no retries; False also when nobody answers."""
+        self._flow.require_open()
         return self._probe(ready=True)
 
     def close(self) -> None:
+        self._flow.closed = True
         self._close()
 
     def __enter__(self) -> Self:
@@ -217,6 +221,7 @@ class SyncSurface(Surface):
 
         def attempt(one: Call) -> Any:
             try:
+                self._flow.require_open()
                 return call(one)
             except TureenError as error:
                 return error

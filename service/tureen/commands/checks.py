@@ -19,7 +19,7 @@ from tureen.contracts import (
     Segment,
     Truncate,
 )
-from tureen.engine.loading import STUB, load_model
+from tureen.engine.loading import STUB, doubtful_reward, load_model
 from tureen.engine.scorer import Scorer
 from tureen.engine.selfcheck import INVARIANCE
 from tureen.engine.served import ServedModel
@@ -77,6 +77,8 @@ def check_text(model: ServedModel) -> Iterator[Check]:
         wrong = {count for count in counts if count > 1}
         status = "FAIL" if wrong else "ok"
         yield Check("one BOS", status, f"{sorted(counts)} a row, of token {bos}")
+    if doubt := doubtful_reward(model.manifest):
+        yield Check("what is rewarded", "note", doubt)
     unused = spec.template == "plain" and tokenizer.chat_template
     yield Check(
         "template",

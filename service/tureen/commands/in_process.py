@@ -16,7 +16,7 @@ from tureen.engine.scorer import Scorer
 from tureen.engine.served import ServedModel
 from tureen.errors import InvalidRequest
 from tureen.transports.json_body import JsonBody
-from tureen.usage import Parser, UsageError
+from tureen.usage import Parser, UsageError, device_name
 
 
 def add_model_options(parser: Parser) -> None:
@@ -46,6 +46,10 @@ def add_model_options(parser: Parser) -> None:
 
 
 def load(arguments: argparse.Namespace) -> ServedModel:
+    try:
+        device_name(arguments.device)  # the stub runs on none, and looks at no name
+    except ValueError as error:
+        raise UsageError(f"--device is {arguments.device!r}; {error}") from None
     return load_model(
         arguments.model,
         backend=arguments.backend,

@@ -1,7 +1,11 @@
-"""`tureen soup inspect|make|diff`: soups that lie on this machine."""
+"""`tureen soup inspect|make|diff`: soups that lie on this machine.
+
+torch is imported by what works on weights, once the arguments are known to be sound.
+"""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, get_args
@@ -10,9 +14,8 @@ from rich.console import Console
 from rich.table import Table
 
 from tureen.commands.output import print_json
-from tureen.model import soup
 from tureen.model.directory import find_model
-from tureen.model.manifest import Method, MethodName
+from tureen.model.manifest import Manifest, Method, MethodName, check_coefficients
 from tureen.usage import Parser, UsageError
 
 MODEL_HELP = "a directory or the name of a model"
@@ -25,7 +28,10 @@ def inspect(argv: Sequence[str]) -> None:
     parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     arguments = parser.read(argv)
-    found = soup.inspect(find_model(arguments.model))
+    model = find_model(arguments.model)
+    from tureen.model import soup
+
+    found = soup.inspect(model)
     if arguments.json:
         print_json(found)
         return
@@ -116,8 +122,12 @@ def make(argv: Sequence[str]) -> None:
             scale=1.0 if arguments.scale is None else arguments.scale,
             density=density if arguments.density is None else arguments.density,
         )
+        _check(arguments.models, arguments.coefficient)
+        models = [find_model(model) for model in arguments.models]
+        from tureen.model import soup
+
         made = soup.make_soup(
-            [find_model(model) for model in arguments.models],
+            models,
             arguments.coefficient,
             arguments.out,
             arguments.recipe or weighed,
@@ -127,6 +137,32 @@ def make(argv: Sequence[str]) -> None:
     except ValueError as error:
         raise UsageError(str(error)) from error
     Console().print(f"[bold]{made.soup}[/] of {len(made.ingredients)} in {arguments.out}")
+    _warn_of_twins(made)
+
+
+def _check(models: Sequence[str], coefficients: Sequence[float] | None) -> None:
+    if coefficients is None:
+        return
+    if len(coefficients) != len(models):
+        raise UsageError(
+            f"{len(models)} models and {len(coefficients)} of --coefficient; give one for each, in "
+            "their order, or none"
+        )
+    check_coefficients(coefficients)
+
+
+def _warn_of_twins(made: Manifest) -> None:
+    """Equal members are allowed, as a control: such a soup is the checkpoint, without a spread."""
+    known: dict[str, str] = {}
+    for one in made.ingredients:
+        first = known.setdefault(one.sha256, one.name)
+        if first != one.name:
+            print(  # noqa: T201 - the command's own word
+                f"tureen: warning: {one.name} is the same checkpoint as {first} (sha256 "
+                f"{one.sha256.removeprefix('sha256:')[:12]}): members that agree by being one make the uncertainty too "
+                "small; give each checkpoint once, and its weight by --coefficient",
+                file=sys.stderr,
+            )
 
 
 def diff(argv: Sequence[str]) -> None:
@@ -135,7 +171,10 @@ def diff(argv: Sequence[str]) -> None:
     parser.add_argument("other", metavar="OTHER", help=MODEL_HELP)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     arguments = parser.read(argv)
-    found = soup.diff(find_model(arguments.one), find_model(arguments.other))
+    models = find_model(arguments.one), find_model(arguments.other)
+    from tureen.model import soup
+
+    found = soup.diff(*models)
     if arguments.json:
         print_json(found)
         return

@@ -111,7 +111,13 @@ def _parser(action: str, description: str) -> Parser:
 
 
 def _client(arguments: argparse.Namespace) -> SyncSurface:
-    over_http = arguments.url.startswith(("http://", "https://"))
+    scheme, separator, _ = arguments.url.partition("://")
+    if not separator:
+        raise UsageError(
+            f"{arguments.url!r} does not say which door it is; write http://{arguments.url} or "
+            f"grpc://{arguments.url} (https://, grpcs:// for TLS)"
+        )
+    over_http = scheme in ("http", "https")
     return (RewardClient if over_http else GrpcRewardClient)(
         arguments.url,
         api_key=arguments.admin_key,

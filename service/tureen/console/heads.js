@@ -14,7 +14,9 @@ export function headChart(score, limit) {
   const names = Object.keys(score.heads);
   const height = names.length * ROW + BELOW;
   const x = (value) => `${(EDGE + ((value + limit) / (2 * limit)) * (100 - 2 * EDGE)).toFixed(2)}%`;
-  const label = names.map((name) => `${name} ${inWords(score.heads[name])}`).join("; ");
+  const alone = score.uncertainty?.members === 1; // has nobody to differ from
+  const shown = Object.fromEntries(Object.entries(score.heads).map(([name, head]) => [name, alone ? { ...head, std: null } : head]));
+  const label = names.map((name) => `${name} ${inWords(shown[name])}`).join("; ");
   const chart = draw("svg", { height, role: "img", "aria-label": `Heads, calibrated: ${label}`, class: "heads" });
   for (const tick of [-limit, 0, limit]) {
     chart.append(
@@ -23,11 +25,11 @@ export function headChart(score, limit) {
     );
   }
   names.forEach((name, i) => {
-    const { calibrated, std } = score.heads[name];
+    const { calibrated, std } = shown[name];
     const y = i * ROW + 25;
     chart.append(
       draw("text", { x: 0, y: y - 11, class: "name" }, name),
-      draw("text", { x: "100%", y: y - 11, "text-anchor": "end", class: "number", "data-head": name }, inWords(score.heads[name])),
+      draw("text", { x: "100%", y: y - 11, "text-anchor": "end", class: "number", "data-head": name }, inWords(shown[name])),
     );
     if (std !== null && std !== undefined) {
       chart.append(

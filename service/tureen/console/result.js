@@ -62,7 +62,7 @@ function card(name, response, score, rank, limit, heads) {
 }
 
 function spread(uncertainty) {
-  if (!uncertainty) return [];
+  if (!uncertainty || uncertainty.members < 2) return []; // one member has nobody to differ from
   const { std, low, high, members } = uncertainty;
   return [make("span", { class: "hint" }, `± ${std.toFixed(3)}; ${members} members, ${signed(low)} to ${signed(high)}`)];
 }

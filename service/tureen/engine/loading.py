@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, get_args
@@ -27,6 +29,8 @@ from tureen.model.directory import (
 from tureen.model.manifest import Manifest, ModelError
 from tureen.text.batch import Batch, collate
 from tureen.text.encoding import TextEncoder
+
+log = logging.getLogger(__name__)
 
 BackendName = Literal["auto", "torch", "onnx"]
 DtypeName = Literal["float32", "bfloat16", "float16", "int8"]
@@ -76,6 +80,8 @@ def load_model(
     if coefficients is not None:
         opened = reweighted(opened, coefficients)
     _check_redistribution(redistribution, opened.manifest)
+    if doubt := doubtful_reward(opened.manifest):
+        log.warning("%s: %s", opened.manifest.model_id, doubt)
     attention = redistribution is Redistribution.ATTENTION
     if attention and backend == "onnx":
         raise ModelError(
@@ -93,6 +99,19 @@ def load_model(
     if len(backends) > 1:
         loaded = dataclasses.replace(loaded, backend=fastest(backends, _typical(loaded)))
     return loaded
+
+
+def doubtful_reward(manifest: Manifest) -> str | None:
+    """Why the reward of a third party's classifier may mean nothing; None where no label competes."""
+    if manifest.kind != "sequence_classifier" or len(manifest.heads) == 1:
+        return None
+    names = [head.name for head in manifest.heads]
+    weights = json.dumps({names[-1]: 1, names[0]: -1})
+    return (
+        f"its {len(names)} labels ({', '.join(names[:8])}) are its heads, and the reward is the mean of "
+        "their logits. That is right for scores that add up, and means nothing for classes that "
+        f'exclude each other: then send weights that say what is good, for example "weights": {weights}.'
+    )
 
 
 def _candidates(

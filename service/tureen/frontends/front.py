@@ -14,12 +14,12 @@ from typing import Any
 
 from tureen.config import Config
 from tureen.contracts import SoupInfo, SoupList
-from tureen.engine.caller import CALLER
+from tureen.engine.caller import ANONYMOUS, CALLER
 from tureen.engine.metrics import Metrics
 from tureen.engine.remote import Answer, Asked, RemoteScorer
 from tureen.engine.scoring import SoupKeeping
 from tureen.engine.tokenizing import SampleTokenizer, TokenizedSample
-from tureen.errors import Overloaded, TureenError
+from tureen.errors import Overloaded, QuotaExceeded, TureenError
 from tureen.frontends.link import Link, LinkLost
 from tureen.frontends.messages import Change, Counts, Exposition, News, Tokenizers, read
 from tureen.transports.admission import RETRY_AFTER_S, Admission
@@ -67,6 +67,8 @@ class Front:
         self._scorer = RemoteScorer(self._score, config.limits(), metrics)
         self._link: Link | None = None  # once it said what it has
         self._tokenizers: dict[str, SampleTokenizer] = {}  # of the models behind that link
+        self._refused: set[str] = set()  # clients whose latest request was not let in: their next
+        # one is not tokenised before it is
         self._unpacking: asyncio.Task[None] | None = None
         self._threads = ThreadPoolExecutor(config.tokenization_workers, "tureen-tokenize")
         self._trouble: str | None = f"{config.models} is being loaded"
@@ -108,27 +110,40 @@ class Front:
             raise self._absent() from None
 
     async def _score(self, asked: Asked) -> Answer:
-        link, started_ns = self._link, time.monotonic_ns()
-        tokenizer = self._tokenizers.get(asked.request.model or self._scorer.models().default_model)
-        if tokenizer is not None:
-            found: list[TokenizedSample | TureenError] = []
-            tokenize_ns = 0
-            plan = tokenizer.plan(asked.request)
-            truncate = asked.request.truncate
-            chunks = tokenizer.in_chunks(asked.samples, plan, truncate, self._threads)
-            left_s = None if asked.left_ns is None else asked.left_ns / 1e9
-            with suppress(
-                TimeoutError
-            ):  # the device process is asked then, and says that it is late
-                async with asyncio.timeout(left_s):
-                    async for some, took_ns in chunks:
-                        found += some
-                        tokenize_ns += took_ns
-                    if self._link is link:  # another process may have loaded something else
-                        asked = replace(asked, tokenized=(found, tokenize_ns))
+        started_ns = time.monotonic_ns()
+        client = asked.caller.client if asked.caller is not None else ANONYMOUS
+        if client not in self._refused:
+            asked = await self._tokenized(asked)
         if asked.left_ns is not None:
             asked = replace(asked, left_ns=asked.left_ns - (time.monotonic_ns() - started_ns))
-        return read(await self.ask(asked))
+        try:
+            answered = read(await self.ask(asked))
+        except (Overloaded, QuotaExceeded):
+            self._refused.add(client)
+            raise
+        self._refused.discard(client)
+        return answered
+
+    async def _tokenized(self, asked: Asked) -> Asked:
+        """As it was, where the time is over first: the device process says so."""
+        tokenizer = self._tokenizers.get(asked.request.model or self._scorer.models().default_model)
+        if tokenizer is None:
+            return asked
+        link, left_s = self._link, None if asked.left_ns is None else asked.left_ns / 1e9
+        plan, truncate = tokenizer.plan(asked.request), asked.request.truncate
+        found: list[TokenizedSample | TureenError] = []
+        tokenize_ns = 0
+        try:
+            async with asyncio.timeout(left_s):
+                chunks = tokenizer.in_chunks(asked.samples, plan, truncate, self._threads)
+                async for some, took_ns in chunks:
+                    found += some
+                    tokenize_ns += took_ns
+        except TimeoutError:
+            return asked
+        if self._link is not link:  # another device process may have loaded something else
+            return asked
+        return replace(asked, tokenized=(found, tokenize_ns))
 
     def _hear(self, link: Link, said: object) -> None:
         if isinstance(said, News):

@@ -195,7 +195,6 @@ def _require_shape(name: str, number: int, tensor: Tensor, expected: Tensor) -> 
 
 
 def check_count(count: int, coefficients: Sequence[float]) -> None:
-    check_coefficients(coefficients)
     if count != len(coefficients):
         raise IncompatibleSoup(
             f"{count} checkpoints and {len(coefficients)} coefficients; give one for each.",
@@ -203,3 +202,4 @@ def check_count(count: int, coefficients: Sequence[float]) -> None:
             got=len(coefficients),
             limit=count,
         )
+    check_coefficients(coefficients)

@@ -48,7 +48,7 @@ def find_model(model: str | Path) -> str | Path:
     """The directory a name stands for; a Hugging Face id, which has one slash, stays as it is.
 
     Raises:
-        ModelError: no such directory, with all that was tried.
+        ModelError: no such directory, with the nearest name that is known and all that was tried.
     """
     path = Path(model).expanduser()
     if path.is_dir():
@@ -60,15 +60,27 @@ def find_model(model: str | Path) -> str | Path:
             return name
         raise ModelError(f"{name} is no directory; give the directory of a model.")
     listed = os.environ.get(MODELS_VARIABLE, "").split(os.pathsep)
-    tried = [path, *(Path(folder) / name for folder in listed if folder), _CHECKOUT / name]
+    folders = [*(Path(folder) for folder in listed if folder), _CHECKOUT]
+    tried = [path, *(folder / name for folder in folders)]
     for candidate in tried:
         if candidate.is_dir():
             return candidate
+    known = {one.name for folder in folders for one in _models_in(folder)}
     raise ModelError(
-        f"no model {name!r}; tried {', '.join(map(str, tried))}. Give a directory, the id "
+        f"no model {quoted(name)}{nearest(name, known) if known else ''}. Give a directory, the id "
         f"of a Hugging Face repository (owner/name), 'stub' where it is served, or set {MODELS_VARIABLE} to where "
-        "your models are."
+        f"your models are; tried {', '.join(map(str, tried))}."
     )
+
+
+def _models_in(folder: Path) -> list[Path]:
+    """Directories there that are a model by their looks; none where the folder cannot be read."""
+    try:
+        directories = [one for one in folder.iterdir() if one.is_dir()]
+    except OSError:
+        return []
+    signs = (manifests.FILE, "config.json")
+    return [one for one in directories if any((one / sign).is_file() for sign in signs)]
 
 
 def open_model(path: str | Path | ModelDirectory) -> ModelDirectory:

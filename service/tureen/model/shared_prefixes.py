@@ -11,6 +11,7 @@ idea as the prefix sharing of SGLang (arXiv:2312.07104) and Hydragen (arXiv:2402
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import threading
 from collections import OrderedDict
@@ -33,7 +34,7 @@ log = logging.getLogger(__name__)
 WORTH: Final = 0.75
 """Of the tokens of the plain pass: with more of them left, a second pass through the layers costs more."""
 
-_REMEMBERED: Final = 4096  # prefixes whose hash is known without their keys and values
+_REMEMBERED: Final = 4096  # prefixes that are known by their digest, without keys and values
 _TOLERANCE: Final = 1e-4  # of hidden states in fp32, relative to their largest
 _HALF_TOLERANCE: Final = 0.05
 
@@ -159,11 +160,12 @@ class SharedPrefixes:
         """What is kept of them, and whether another one was seen before."""
         known = self._cache.get(self, keys)
         with self._lock:
-            again = self._cache.max_bytes > 0 and any(key in self._seen for key in keys)
-            for key in keys:
+            digests = {_digest(key): key for key in keys}
+            again = self._cache.max_bytes > 0 and any(one in self._seen for one in digests)
+            for digest, key in digests.items():
                 if key not in known:
-                    self._seen[key] = None
-                    self._seen.move_to_end(key)
+                    self._seen[digest] = None
+                    self._seen.move_to_end(digest)
             while len(self._seen) > _REMEMBERED:
                 self._seen.popitem(last=False)
         return known, again
@@ -172,7 +174,7 @@ class SharedPrefixes:
         for key, states in computed.items():
             if self._cache.put(self, key, states):
                 with self._lock:
-                    self._seen.pop(key, None)
+                    self._seen.pop(_digest(key), None)
 
 
 def states_of(trunk: PreTrainedModel, keys: Sequence[bytes]) -> dict[bytes, Tensor]:
@@ -206,6 +208,10 @@ def joined(taken: Plan, states: Mapping[bytes, Tensor]) -> Prefixes:
     whole = torch.stack(padded, dim=2)  # (2, L, prefixes, A, P, D)
     rows = upload({"group": taken.group, "lengths": taken.lengths}, whole.device)
     return Prefixes(keys_values=whole.index_select(2, rows["group"]), lengths=rows["lengths"])
+
+
+def _digest(key: bytes) -> bytes:
+    return hashlib.blake2b(key, digest_size=16).digest()
 
 
 def _length(key: bytes) -> int:

@@ -209,11 +209,11 @@ def diff(one: str | Path, other: str | Path) -> dict[str, Any]:
     tensors: dict[str, dict[str, float | None]] = {}
     layers: dict[str, float] = {}
     for name in dict.fromkeys([*states[0], *states[1]]):
-        shapes = [tuple(state[name].shape) if name in state else None for state in states]
+        shapes = [tuple(state[name].shape) if name in state else "none" for state in states]
         if shapes[0] != shapes[1]:
             raise IncompatibleSoup(
                 f"tensor {name!r}: {one} has {shapes[0]}, {other} has {shapes[1]}; "
-                "only models of one architecture can be compared.",
+                "only models of one architecture can be compared, so give two of one base.",
                 field=name,
             )
         difference = states[0][name].double() - states[1][name].double()

@@ -97,8 +97,9 @@ def _heads(directory: Path, config: dict[str, Any]) -> tuple[HeadSpec, ...]:
     architectures = config.get("architectures") or ["?"]
     if not architectures[0].endswith("ForSequenceClassification"):
         raise ModelError(
-            f"{directory} holds a {architectures[0]}; a third-party reward model is a "
-            "…ForSequenceClassification."
+            f"{directory} holds a {architectures[0]}, which gives no reward; give a "
+            "…ForSequenceClassification, or train a reward model from it with `tureen-train reward`, "
+            "whose --base names it by repo, revision and sha256."
         )
     labels = config.get("id2label")
     if labels is None:

@@ -58,6 +58,7 @@ def create_app(admission: Admission) -> FastAPI:
         version=__version__,
         description="Reward models as a service: text in, a reward with its reasons out.",
         redoc_url=None,
+        redirect_slashes=False,  # it would send a caller behind a TLS proxy to http
     )
     asgi.build(app, admission)
     openapi.install(app)

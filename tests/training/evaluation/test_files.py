@@ -60,8 +60,16 @@ def test_a_file_is_found_in_its_folder_or_beside(tmp_path: Path):
         find(tmp_path, "suite", "two")
 
 
+def test_data_that_is_no_directory(tmp_path: Path):
+    (tmp_path / "a.jsonl").write_text("{}")
+    assert local(str(tmp_path)) == tmp_path
+    with pytest.raises(NotADirectoryError, match="nope', which does not exist; give the directory"):
+        local(str(tmp_path / "nope"))
+    with pytest.raises(NotADirectoryError, match=r"a\.jsonl', which is a file; give the directory"):
+        local(str(tmp_path / "a.jsonl"))
+
+
 def test_of_the_hub_owner_and_name_are_needed():
-    assert local("data") == Path("data")
     for wrong in ("hf://datasets/name", "hf://owner/name"):
         with pytest.raises(ValueError, match="of the hub give hf://datasets/OWNER/NAME"):
             local(wrong)

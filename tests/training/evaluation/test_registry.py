@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tureen_training import evaluate
+from tureen_training import cli, evaluate
 from tureen_training.evaluation.config import Config
 from tureen_training.evaluation.subjects import Subject, given
 from tureen_training.evaluation.suites import SUITES, chosen
@@ -74,6 +74,22 @@ def test_several_suites_are_one_object_and_a_folder_each(
     ]
     # "A bird." is shorter than "No idea."
     assert found["hh_rlhf/harmless_accuracy"].value == 0.0
+
+
+def test_a_title_names_what_is_judged_once(dialogues: Path, capsys):
+    for model, title in (("length", "length"), ("random", "random:7")):
+        evaluate.main(Config(data=str(dialogues), suite="hh_rlhf", model=model, seed=7))
+        first = next(line for line in capsys.readouterr().err.splitlines() if "·" in line)
+        assert first.strip() == f"hh_rlhf, all · {title}"
+
+
+def test_help_lists_every_suite(capsys):
+    assert cli.main(["evaluate", "--help"]) == 0
+    listed = capsys.readouterr().out.partition("\nSuites:\n")[2].splitlines()
+    assert [line.split()[0] for line in listed] == list(SUITES)
+    assert listed[1].endswith(
+        "which of two dialogues people preferred; takes a reward model (--model or --url)"
+    )
 
 
 def test_none_of_the_files(tmp_path: Path):

@@ -20,9 +20,17 @@ def local(data: str) -> Path:
 
     Raises:
         ValueError: no OWNER/NAME behind hf://datasets/. OSError: the hub does not give it.
+        NotADirectoryError: it is none.
     """
     if not data.startswith("hf://"):
-        return Path(data)
+        directory = Path(data)
+        if not directory.is_dir():
+            what = "is a file" if directory.exists() else "does not exist"
+            raise NotADirectoryError(
+                f"data is {data!r}, which {what}; give the directory that holds the suite's files, "
+                f"or {HUB}OWNER/NAME"
+            )
+        return directory
     from huggingface_hub import snapshot_download
 
     name, _, revision = data.removeprefix(HUB).partition("@")

@@ -107,7 +107,7 @@ def chosen(names: str, given: frozenset[Subject]) -> list[str]:
     if names == "all":
         able = [name for name, suite in SUITES.items() if suite.judges(given)]
         if not able:
-            raise ValueError(f"no suite judges {_listed(given)} alone; known:\n{_listing()}")
+            raise ValueError(f"no suite judges {_listed(given)} alone; known:\n{listing()}")
         return able
     wanted = list(dict.fromkeys(name.strip() for name in names.split(",")))
     for name in wanted:
@@ -121,12 +121,12 @@ def chosen(names: str, given: frozenset[Subject]) -> list[str]:
     if idle := given - used:
         raise ValueError(
             f"{_listed(idle)} was given, which {' and '.join(wanted)} do not judge; leave it out or add a suite:\n"
-            f"{_listing()}"
+            f"{listing()}"
         )
     return wanted
 
 
-def _listing() -> str:
+def listing() -> str:
     """One line a suite."""
     return "\n".join(
         f"  {name:14s}{suite.about}; takes {described(suite.takes)}"
