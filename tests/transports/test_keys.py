@@ -160,8 +160,7 @@ def locked(tmp_path_factory: pytest.TempPathFactory):
         f"{PLAIN}\n"
     )
     admin.write_text(f"{digest(ADMIN)} name=ops\n")
-    settings = {"log_requests": True, "max_batch_requests": 8}  # a queue forms behind few
-    with open_doors(api_key_file=api, admin_key_file=admin, **settings) as opened:
+    with open_doors(api_key_file=api, admin_key_file=admin, log_requests=True) as opened:
         yield opened
 
 
