@@ -126,32 +126,37 @@ class Counted(ThreadPoolExecutor):
 
 
 @pytest.mark.parametrize(
-    ("sample", "given"),
+    ("sample", "given", "given_alone"),
     [
-        (SAMPLES[0], 0),
-        (SAMPLES[1], 1),
-        (TokenIds(responses=("",), ids=(1,) * 1000), 0),
-        (TokenIds(responses=("",), ids=(1,) * 100_000), 1),
-        (Sample(prompt="Who?", responses=("No.",), offsets=(((0, 3),),)), 0),
-        (Sample(prompt="Who?", responses=("No.",), offsets=(((0, 3),) * 100_000,)), 1),
-        (Sample(prompt="Who?", responses=("No.",), context=("",) * 100_000), 1),
-        (Sample(messages=(Message(role="user", content="?"),) * 2000, responses=("No.",)), 1),
-        (Sample(prompt="Who?", responses=("No.",) * 5), 1),
+        (SAMPLES[0], 0, 0),
+        (SAMPLES[1], 1, 0),  # 5,000 characters
+        (TokenIds(responses=("",), ids=(1,) * 1000), 0, 0),
+        (TokenIds(responses=("",), ids=(1,) * 100_000), 1, 1),
+        (Sample(prompt="Who?", responses=("No.",), offsets=(((0, 3),),)), 0, 0),
+        (Sample(prompt="Who?", responses=("No.",), offsets=(((0, 3),) * 100_000,)), 1, 1),
+        (Sample(prompt="Who?", responses=("No.",), context=("",) * 100_000), 1, 1),
+        (Sample(messages=(Message(role="user", content="?"),) * 2000, responses=("No.",)), 1, 0),
+        (Sample(prompt="Who?", responses=("No.",) * 5), 1, 0),
+        (Sample(prompt="Who?", responses=("No.",) * 9), 1, 1),
     ],
 )
-def test_what_is_large_leaves_the_event_loop(sample: Sample, given: int):
+def test_what_is_large_leaves_the_event_loop(sample: Sample, given: int, given_alone: int):
     model = stub_model()
     tokenizer = SampleTokenizer.of(model.encoder, model.heads, None)
     asked = ScoreRequest(samples=(sample,))
 
-    async def test():
-        plan = tokenizer.plan(asked)
-        chunks = tokenizer.in_chunks(asked.samples, plan, asked.truncate, threads)
-        assert [len(found) async for found, _ in chunks] == [1]
+    for alone, handed in ((False, given), (True, given_alone)):
+        with Counted(1) as threads:
 
-    with Counted(1) as threads:
-        run(test)
-    assert threads.given == given
+            async def test(alone=alone, threads=threads):
+                plan = tokenizer.plan(asked)
+                chunks = tokenizer.in_chunks(
+                    asked.samples, plan, asked.truncate, threads, alone=alone
+                )
+                assert [len(found) async for found, _ in chunks] == [1]
+
+            run(test)
+        assert threads.given == handed
 
 
 def test_wrong_options_and_samples_are_refused_where_they_are_tokenised():

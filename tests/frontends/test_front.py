@@ -133,8 +133,8 @@ def test_tokens_for_a_device_process_that_is_gone_are_not_sent_to_the_next(
             device.hand_out(device_process.tokenizers_of(engine))
             await both.until(lambda: both.front.tokenizes)
 
-            async def slowly(*arguments: Any) -> AsyncIterator[Any]:
-                async for chunk in tokenise(*arguments):
+            async def slowly(*arguments: Any, **named: Any) -> AsyncIterator[Any]:
+                async for chunk in tokenise(*arguments, **named):
                     links[0].close()
                     await both.until(lambda: len(links) == 2 and both.front.admission.ready()[0])
                     yield chunk
@@ -148,7 +148,7 @@ def test_tokens_for_a_device_process_that_is_gone_are_not_sent_to_the_next(
 
 
 def test_a_deadline_is_kept_while_it_tokenises(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    async def without_end(*arguments: Any) -> AsyncIterator[Any]:
+    async def without_end(*arguments: Any, **named: Any) -> AsyncIterator[Any]:
         await asyncio.Event().wait()
         yield
 

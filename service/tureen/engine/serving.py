@@ -219,7 +219,9 @@ class Serving:
             return self._request(some, ticket), tokenize_ns
         submitted: list[_Submitted | TureenError] = []
         tokenize_ns = 0
-        chunks = self.tokenizer.in_chunks(samples, plan, truncate, self._threads)
+        chunks = self.tokenizer.in_chunks(
+            samples, plan, truncate, self._threads, alone=self._users == 1
+        )
         async for some, took_ns in chunks:
             tokenize_ns += took_ns
             submitted += self._request(some, ticket)

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Sequence, Sized
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from tureen.contracts import Redistribution, Sample, ScoreOptions, Truncate
 from tureen.engine.begin_tokens import BeginTokens
@@ -33,8 +33,17 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _CHUNK_RESPONSES = 16  # are tokenised at a time, so that a big request feeds the device early
-_SHORT_RESPONSES, _SHORT_LENGTH = 4, 1024
+
+
+class _Size(NamedTuple):
+    responses: int
+    length: int  # of `_length`
+
+
+_SHORT = _Size(4, 1024)
 """Of a request that is tokenised in place: to hand it to a thread would take longer than that."""
+_SHORT_ALONE = _Size(8, 16384)
+"""The same where no other request is under way, that would have to wait for those milliseconds."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,8 +100,12 @@ class SampleTokenizer:
         plan: Plan,
         truncate: Truncate,
         threads: ThreadPoolExecutor,
+        *,
+        alone: bool,
     ) -> AsyncIterator[Tokenized]:
-        loop, short = asyncio.get_running_loop(), _is_short(samples)
+        """alone: no other request is under way in this event loop."""
+        loop = asyncio.get_running_loop()
+        short = _is_within(_SHORT_ALONE if alone else _SHORT, samples)
         for chunk in _chunks(samples):
             yield (
                 self.tokenize(chunk, plan, truncate)
@@ -165,10 +178,10 @@ def digest_of(window: Window) -> bytes:
     return digest.digest()
 
 
-def _is_short(samples: Sequence[Sample]) -> bool:
-    if sum(max(1, len(one.responses)) for one in samples) > _SHORT_RESPONSES:
+def _is_within(most: _Size, samples: Sequence[Sample]) -> bool:
+    if sum(max(1, len(one.responses)) for one in samples) > most.responses:
         return False
-    return sum(map(_length, samples)) <= _SHORT_LENGTH
+    return sum(map(_length, samples)) <= most.length
 
 
 def _length(sample: Sample) -> int:

@@ -135,7 +135,10 @@ class Front:
         tokenize_ns = 0
         try:
             async with asyncio.timeout(left_s):
-                chunks = tokenizer.in_chunks(asked.samples, plan, truncate, self._threads)
+                chunks = tokenizer.in_chunks(
+                    *(asked.samples, plan, truncate, self._threads),
+                    alone=self.admission.in_flight == 1,
+                )
                 async for some, took_ns in chunks:
                     found += some
                     tokenize_ns += took_ns
