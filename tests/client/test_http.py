@@ -113,27 +113,8 @@ def test_a_connection_that_broke_is_tried_again():
     assert client.score("p", ["r"])[0].reward == 1.0
 
 
-def test_the_address_may_have_a_path():
-    paths = []
-
-    def handler(request):
-        paths.append(request.url.path)
-        return httpx2.Response(404)
-
-    transport = httpx2.MockTransport(handler)
-    with (
-        RewardClient("http://gateway/rm/", retry=NEVER, transport=transport) as client,
-        pytest.raises(InvalidRequest),
-    ):
-        client.model("org/name 1")
-    assert paths == ["/rm/v1/models/org/name 1"]
-
-
-@pytest.mark.parametrize(
-    ("address", "asked"),
-    [("http://rm/v1", "/v1/score"), ("http://rm/v1/", "/v1/score"), ("http://rm/a", "/a/v1/score")],
-)
-def test_the_address_may_end_as_clients_of_openai_have_it(address, asked):
+def path_asked(address: str, ask: Callable[[RewardClient], object]) -> str:
+    """Where a request of a client of this address goes; the answer is 404."""
     paths = []
 
     def handler(request):
@@ -145,8 +126,22 @@ def test_the_address_may_end_as_clients_of_openai_have_it(address, asked):
         RewardClient(address, retry=NEVER, transport=transport) as client,
         pytest.raises(InvalidRequest),
     ):
-        client.score("p", ["r"])
-    assert paths == [asked]
+        ask(client)
+    [path] = paths
+    return path
+
+
+def test_the_address_may_have_a_path():
+    asked = path_asked("http://gateway/rm/", lambda client: client.model("org/name 1"))
+    assert asked == "/rm/v1/models/org/name 1"
+
+
+@pytest.mark.parametrize(
+    ("address", "asked"),
+    [("http://rm/v1", "/v1/score"), ("http://rm/v1/", "/v1/score"), ("http://rm/a", "/a/v1/score")],
+)
+def test_the_address_may_end_as_clients_of_openai_have_it(address, asked):
+    assert path_asked(address, lambda client: client.score("p", ["r"])) == asked
 
 
 @pytest.mark.parametrize("kind", [RewardClient, AsyncRewardClient])

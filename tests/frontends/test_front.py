@@ -84,7 +84,7 @@ def test_it_tokenises_as_soon_as_it_can(monkeypatch: pytest.MonkeyPatch, tmp_pat
             before = await both.scorer.score(asked)
             assert both.asked[-1].tokenized is None
             device.hand_out(device_process.tokenizers_of(engine))
-            await both.until(lambda: both.front.tokenizes)
+            await both.until(lambda: both.front._tokenizers)
             after = await both.scorer.score(asked)
             assert both.asked[-1].tokenized is not None
             assert isinstance(after, ScoreResponse)
@@ -110,7 +110,7 @@ def test_a_client_that_was_refused_is_let_in_before_its_texts_are_tokenised(
     async def test() -> None:
         async with linked(monkeypatch, tmp_path / "device") as (both, (device, engine, _)):
             device.hand_out(device_process.tokenizers_of(engine))
-            await both.until(lambda: both.front.tokenizes)
+            await both.until(lambda: both.front._tokenizers)
             tokenised = []
             for most in (0, 0, 4096, 4096):
                 engine._permits.most = most
@@ -131,7 +131,7 @@ def test_tokens_for_a_device_process_that_is_gone_are_not_sent_to_the_next(
     async def test() -> None:
         async with linked(monkeypatch, tmp_path / "device") as (both, (device, engine, links)):
             device.hand_out(device_process.tokenizers_of(engine))
-            await both.until(lambda: both.front.tokenizes)
+            await both.until(lambda: both.front._tokenizers)
 
             async def slowly(*arguments: Any, **named: Any) -> AsyncIterator[Any]:
                 async for chunk in tokenise(*arguments, **named):
@@ -155,7 +155,7 @@ def test_a_deadline_is_kept_while_it_tokenises(monkeypatch: pytest.MonkeyPatch, 
     async def test() -> None:
         async with linked(monkeypatch, tmp_path / "device") as (both, (device, engine, _)):
             device.hand_out(device_process.tokenizers_of(engine))
-            await both.until(lambda: both.front.tokenizes)
+            await both.until(lambda: both.front._tokenizers)
             monkeypatch.setattr(SampleTokenizer, "in_chunks", without_end)
             deadline_ns = time.monotonic_ns() + 50_000_000
             async with asyncio.timeout(20):

@@ -40,12 +40,12 @@ def windows_of(model: ServedModel) -> list[Window]:
     Raises:
         InputTooLong: not even the shortest fits.
     """
-    granularities = model.plan(ScoreOptions()).granularities
+    plan = make_plan(ScoreOptions(), model.heads, model.redistribution)
     windows: list[Window] = []
     for response in _RESPONSES:
         sample = Sample(prompt="Is it?", responses=(response,))
         try:
-            windows += model.encoder.encode(sample, granularities)[0].windows
+            windows += model.encoder.encode(sample, plan.granularities)[0].windows
         except InputTooLong:
             if not windows:
                 raise

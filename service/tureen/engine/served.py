@@ -11,11 +11,9 @@ from tureen.contracts import (
     Limits,
     ModelInfo,
     Redistribution,
-    ScoreOptions,
 )
 from tureen.engine.backend import Backend
 from tureen.engine.limits import EngineLimits
-from tureen.engine.plan import Plan, make_plan
 from tureen.model.manifest import HeadSpec, Manifest
 from tureen.text.encoding import TextEncoder
 
@@ -43,10 +41,6 @@ class ServedModel:
     @property
     def heads(self) -> tuple[HeadSpec, ...]:
         return self.manifest.heads
-
-    def plan(self, options: ScoreOptions) -> Plan:
-        """Of a request; raises as `make_plan` does."""
-        return make_plan(options, self.heads, self.redistribution)
 
     @property
     def pad_id(self) -> int:

@@ -87,11 +87,6 @@ class Front:
                     self._learn(News(None, GONE))
             await asyncio.sleep(RECONNECT_S)
 
-    @property
-    def tokenizes(self) -> bool:
-        """Else the device process does, for example until the tokenizers are unpacked."""
-        return bool(self._tokenizers)
-
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
         if self._link is not None:
